@@ -1,0 +1,264 @@
+"""Canonical tensors: views on stored ones, split and turned to (out x in), with a role each.
+
+Fused matrices are split by what their neighbors' shapes say (the width of the attention output is that of all query
+heads), and by config.json only for the number of heads. What does not fit is kept whole with role OTHER, and noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenance_gate.artifact.interface import (
+    CanonicalTensor,
+    ModelConfig,
+    NotMeasured,
+    Role,
+    StoredTensor,
+    TensorKey,
+)
+from provenance_gate.artifact.roles import Layout, NamedTensor, name_tensors
+from provenance_gate.errors import one_line
+
+Segments = tuple[tuple[int, int], ...]
+"""(start, length) runs of stored rows (or columns); canonical rows are their concatenation."""
+
+_TURN_BLOCK = 1 << 22
+"""Elements read at a time when a matrix is stored transposed: only saves memory, never changes a value."""
+
+KNOWN_PREFIXES = (
+    "",
+    "model.",
+    "transformer.",
+    "gpt_neox.",
+    "bert.",
+    "roberta.",
+    "distilbert.",
+    "model.language_model.",
+    "language_model.model.",
+)
+"""Where loaders look for a model's tensors. A second set of tensors under another prefix is not what would be run."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorView:
+    """Some rows of a stored tensor as a canonical one.
+
+    Attributes
+    ----------
+    segments
+        Runs of stored rows that make up the canonical rows; of stored columns when `turned`.
+    columns
+        Width of a canonical row.
+    turned
+        The stored matrix is (in, out).
+    origin
+        First element of the stored matrix inside the stored tensor (stacked experts).
+    """
+
+    key: TensorKey
+    shape: tuple[int, ...]
+    stored: StoredTensor
+    segments: Segments
+    columns: int
+    turned: bool = False
+    origin: int = 0
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the view is the stored tensor, element for element."""
+        return not self.turned and prod(self.shape) == self.stored.size and len(_cut(self.segments, 0, self.shape[0])) <= 1
+
+    def read_rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows [start, stop), shape (stop - start, columns); elements [start, stop) of a vector."""
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise IndexError(f"rows {start} to {stop} of {self.shape[0]}")
+        runs = _cut(self.segments, start, stop)
+        if self.turned:
+            return self._read_turned(runs, stop - start)
+        parts = [self.stored.reader.read(self.origin + first * self.columns, n * self.columns) for first, n in runs]
+        flat = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, np.float32)
+        return flat if len(self.shape) == 1 else flat.reshape(stop - start, self.columns)
+
+    def _read_turned(self, runs: Segments, count: int) -> NDArray[np.float32]:
+        width = self.stored.shape[-1]
+        out = np.empty((count, self.columns), dtype=np.float32)
+        step = max(1, _TURN_BLOCK // max(width, 1))
+        for row in range(0, self.columns, step):
+            rows = min(step, self.columns - row)
+            block = self.stored.reader.read(self.origin + row * width, rows * width).reshape(rows, width)
+            at = 0
+            for first, n in runs:
+                out[at : at + n, row : row + rows] = block[:, first : first + n].T
+                at += n
+        return out
+
+
+def _cut(segments: Segments, start: int, stop: int) -> Segments:
+    """The part of `segments` that holds canonical rows [start, stop), touching runs joined."""
+    runs: list[tuple[int, int]] = []
+    at = 0
+    for first, length in segments:
+        low, high = max(start, at), min(stop, at + length)
+        if low < high:
+            begin = first + low - at
+            if runs and sum(runs[-1]) == begin:
+                runs[-1] = (runs[-1][0], runs[-1][1] + high - low)
+            else:
+                runs.append((begin, high - low))
+        at += length
+    return tuple(runs)
+
+
+def canonical_tensors(
+    stored: Sequence[StoredTensor], config: ModelConfig | NotMeasured
+) -> tuple[tuple[CanonicalTensor, ...], str, tuple[str, ...]]:
+    """All of `stored` as canonical tensors sorted by key, where the roles are from, and notes.
+
+    Returns
+    -------
+    tensors
+        Every stored element stands in exactly one of them.
+    roles_from
+        "names", or "none" when no table of names fits; then all tensors have role OTHER and are matched by content.
+    notes
+        One sentence each.
+    """
+    architecture, named = name_tensors(stored)
+    named, notes = _drop_second_sets(named)
+    query_rows = _query_rows(named)
+    tensors: dict[TensorKey, CanonicalTensor] = {}
+    used: set[str] = set()
+    for item in named:
+        views = _views(item, query_rows.get((item.stack, item.layer)), config)
+        if views is None:
+            notes.append(
+                f"{one_line(item.stored.name)}: the heads that config.json states do not fit its shape; kept whole"
+            )
+            continue
+        if any(view.key in tensors for view in views):
+            notes.append(f"{one_line(item.stored.name)}: a second tensor for the same place; kept as other")
+            continue
+        tensors.update((view.key, view) for view in views)
+        used.add(item.stored.name)
+    for tensor in stored:
+        if tensor.name not in used:
+            view = _whole(tensor, TensorKey(Role.OTHER, "", None, tensor.name))
+            tensors[view.key] = view
+    ordered = tuple(tensors[k] for k in sorted(tensors, key=_sort_key))
+    return ordered, "none" if architecture is None else "names", tuple(notes)
+
+
+def _sort_key(key: TensorKey) -> tuple[str, int, str, str]:
+    return (key.stack, -1 if key.layer is None else key.layer, key.role.value, key.part)
+
+
+def _drop_second_sets(named: Sequence[NamedTensor]) -> tuple[tuple[NamedTensor, ...], list[str]]:
+    """Keep the layers of one prefix: the one that loaders read, else the one that holds most."""
+    sizes: dict[str, int] = {}
+    for item in named:
+        if item.layer is not None:
+            sizes[item.prefix] = sizes.get(item.prefix, 0) + item.stored.size
+    if len(sizes) < 2:
+        return tuple(named), []
+    chosen = min(sizes, key=lambda p: (p not in KNOWN_PREFIXES, -sizes[p], len(p), p))
+    dropped = sorted(p for p in sizes if p != chosen)
+    notes = [f"layers under prefix {one_line(repr(p))} beside {one_line(repr(chosen))}: kept as other" for p in dropped]
+    kept = (n for n in named if n.layer is None or n.prefix == chosen)
+    # Outside of the layers the tensor under the chosen prefix comes first, so that a second one becomes the spare.
+    return tuple(sorted(kept, key=lambda n: (n.prefix != chosen, n.prefix not in KNOWN_PREFIXES, n.stored.name))), notes
+
+
+def _query_rows(named: Sequence[NamedTensor]) -> dict[tuple[str, int | None], int]:
+    """Width of all query heads per layer, read off the attention output matrix."""
+    rows: dict[tuple[str, int | None], int] = {}
+    for item in named:
+        if item.entry.roles == (Role.ATTENTION_O,) and len(item.stored.shape) == 2 and item.suffix != "bias":
+            axis = 0 if item.entry.layout is Layout.COLUMNS else 1
+            rows[item.stack, item.layer] = item.stored.shape[axis]
+    return rows
+
+
+def _views(item: NamedTensor, query_rows: int | None, config: ModelConfig | NotMeasured) -> list[TensorView] | None:
+    """The canonical parts of one stored tensor, or None when they cannot be told apart."""
+    stored, entry = item.stored, item.entry
+    if entry.layout is Layout.STACKED:
+        return _stacked(item)
+    if len(stored.shape) not in (1, 2) or (
+        len(stored.shape) == 1 and entry.layout is Layout.COLUMNS and item.suffix != "bias"
+    ):
+        return [_whole(stored, item.key(entry.roles[0]))] if len(entry.roles) == 1 else None
+    turned = entry.layout is Layout.COLUMNS and len(stored.shape) == 2
+    rows = stored.shape[-1] if turned else stored.shape[0]
+    parts = _segments(entry.roles, entry.layout, rows, query_rows, config)
+    if parts is None:
+        return None
+    columns = (stored.shape[0] if turned else stored.shape[1]) if len(stored.shape) == 2 else 1
+    views = []
+    for role, segments in parts.items():
+        count = sum(length for _, length in segments)
+        shape = (count, columns) if len(stored.shape) == 2 else (count,)
+        views.append(TensorView(item.key(role), shape, stored, segments, columns, turned))
+    return views
+
+
+def _segments(
+    roles: tuple[Role, ...], layout: Layout, rows: int, query_rows: int | None, config: ModelConfig | NotMeasured
+) -> Mapping[Role, Segments] | None:
+    if len(roles) == 1:
+        return {roles[0]: ((0, rows),)}
+    if len(roles) == 2:
+        half, rest = divmod(rows, 2)
+        return None if rest else {roles[0]: ((0, half),), roles[1]: ((half, half),)}
+    if query_rows is None or (rows - query_rows) % 2 or not 0 < query_rows < rows:
+        return None
+    other = (rows - query_rows) // 2
+    q, k, v = roles
+    if layout in (Layout.ROWS, Layout.COLUMNS):
+        return {q: ((0, query_rows),), k: ((query_rows, other),), v: ((query_rows + other, other),)}
+    heads = None if isinstance(config, NotMeasured) else config.num_attention_heads
+    if not heads or query_rows % heads or heads > query_rows:
+        return None
+    width = query_rows // heads
+    groups, rest = divmod(other, width)
+    if rest or not groups or heads % groups or (layout is Layout.PER_HEAD and groups != heads):
+        return None
+    size, per = width * (heads // groups + 2), width * (heads // groups)
+    return {
+        q: tuple((g * size, per) for g in range(groups)),
+        k: tuple((g * size + per, width) for g in range(groups)),
+        v: tuple((g * size + per + width, width) for g in range(groups)),
+    }
+
+
+def _stacked(item: NamedTensor) -> list[TensorView] | None:
+    shape = item.stored.shape
+    if len(shape) != 3 or shape[1] % len(item.entry.roles):
+        return None
+    experts, rows, columns = shape
+    per = rows // len(item.entry.roles)
+    return [
+        TensorView(
+            replace(item.key(role), part=str(expert)),
+            (per, columns),
+            item.stored,
+            ((n * per, per),),
+            columns,
+            origin=expert * rows * columns,
+        )
+        for expert in range(experts)
+        for n, role in enumerate(item.entry.roles)
+    ]
+
+
+def _whole(tensor: StoredTensor, key: TensorKey) -> TensorView:
+    """The tensor as it is; more than two dimensions become (first, product of the rest), a scalar a vector of one."""
+    if len(tensor.shape) < 2:
+        count = tensor.shape[0] if tensor.shape else 1
+        return TensorView(key, (count,), tensor, ((0, count),), 1)
+    rows, columns = tensor.shape[0], prod(tensor.shape[1:])
+    return TensorView(key, (rows, columns), tensor, ((0, rows),), columns)

@@ -1,0 +1,30 @@
+"""Small formulas that several signals share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenance_gate.errors import UndefinedSignalError
+
+
+def cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Cosine of two vectors of equal length, in [-1, 1]. Raises UndefinedSignalError for a zero or non-finite vector."""
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    if not np.isfinite(scale) or scale <= 0.0:
+        raise UndefinedSignalError("the cosine of a zero or non-finite vector has no value")
+    return float(np.clip((x @ y) / scale, -1.0, 1.0))
+
+
+def pearson(a: NDArray[np.floating], b: NDArray[np.floating], floor: float = 1e-8) -> float:
+    """Pearson correlation, in [-1, 1]. Raises UndefinedSignalError when a standard deviation is below `floor`."""
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if len(x) < 2 or not (float(x.std()) >= floor and float(y.std()) >= floor):
+        raise UndefinedSignalError("the correlation of a constant or non-finite vector has no value")
+    return cosine(x - x.mean(), y - y.mean())
+
+
+def to_unit(correlation: float) -> float:
+    """(r + 1) / 2, the reference system's map of [-1, 1] to [0, 1]."""
+    return (correlation + 1.0) / 2.0

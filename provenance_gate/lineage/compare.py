@@ -1,0 +1,228 @@
+"""Two fingerprints and the claims that name the base in, a `Lineage` out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, BaseClaim, Component, NotMeasured, Role
+from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
+from provenance_gate.fingerprint.measure import compare_signal
+from provenance_gate.fingerprint.signals import SIGNALS
+from provenance_gate.fingerprint.signals.weight_correlation import BODY, WeightCorrelation, rows_of
+from provenance_gate.lineage.components import (
+    Pair,
+    Rows,
+    aligned_pairs,
+    body_coverage,
+    component_evidence,
+    norm_evidence,
+    weighted_correlation,
+)
+from provenance_gate.lineage.decide import BodyEvidence, Decision, decide
+from provenance_gate.lineage.interface import BaseRef, ComponentEvidence, LayerMatch, Lineage, Relation
+from provenance_gate.lineage.layers import LayerAlignment, align_layers, attention_test
+from provenance_gate.lineage.matching import ContentMatch, match_by_content
+from provenance_gate.lineage.sameness import Sameness, sameness
+
+TEST = "exact moments of T under permutation of feed-forward neurons within each layer, normal tail"
+
+IDENTITY_WEIGHTS: Mapping[str, float] = {"eas": 0.36, "nlf": 0.08, "lep": 0.16, "end": 0.19, "wvc": 0.21}
+"""The reference system's weights; signals that are absent are left out and the rest rescaled."""
+
+_ALWAYS_LISTED = "neuron_match"
+
+
+def compare(artifact: Fingerprint, base: Fingerprint, ref: BaseRef, claims: tuple[BaseClaim, ...] = ()) -> Lineage:
+    """The relation of `artifact` to `base` that the evidence supports.
+
+    Metadata and tokenizer signals are reported and enter nothing else. Two fingerprints of different methods or plans give a
+    lineage without a score.
+    """
+    signals = {s.name: compare_signal(s, artifact, base) for s in SIGNALS}
+    signals[_ALWAYS_LISTED] = Evidence(
+        _ALWAYS_LISTED, NotMeasured("needs alignment of the residual stream, which is not built yet")
+    )
+    evidence = _weights(artifact, base, signals)
+    if isinstance(evidence, NotMeasured):
+        return _lineage(ref, claims, signals, decide(evidence))
+    return evidence.lineage(ref, claims, signals)
+
+
+def _weights(artifact: Fingerprint, base: Fingerprint, signals: Mapping[str, Evidence]) -> _Weights | NotMeasured:
+    ours, theirs = artifact.signals.get(WeightCorrelation.name), base.signals.get(WeightCorrelation.name)
+    if not isinstance(ours, SignalValue) or not isinstance(theirs, SignalValue) or ours.parameters != theirs.parameters:
+        absent = signals[WeightCorrelation.name].value
+        return absent if isinstance(absent, NotMeasured) else NotMeasured("the weights were not measured alike")
+    matched, base_rows = _matched(ours, theirs)
+    alignment = align_layers(matched.rows, base_rows, matched.log10_tried)
+    pairs = aligned_pairs(matched.rows, base_rows, alignment)
+    heads = ours.facts.get("attention_heads"), theirs.facts.get("attention_heads")
+    attention = attention_test(matched.rows, base_rows, heads, alignment) if alignment else None
+    feed_forward = alignment.test if alignment else None
+    tests = {Component.ATTENTION: attention, Component.FEED_FORWARD: feed_forward}
+    norms = (
+        norm_evidence(artifact.signals["nlf"], base.signals["nlf"])
+        if "nlf" in artifact.signals and "nlf" in base.signals
+        else None
+    )
+    components = component_evidence(matched.rows, pairs, tests, norms)
+    same = sameness(artifact, base, signals["content_identity"], matched.rows, pairs)
+    return _Weights(matched, base_rows, alignment, pairs, components, same)
+
+
+def _matched(ours: SignalValue, theirs: SignalValue) -> tuple[ContentMatch, Rows]:
+    """Rows of both sides under common keys. Only a side whose names say nothing at all is matched by content."""
+    a, b = rows_of(ours), rows_of(theirs)
+    if ours.facts.get("roles_from") == "none":
+        return match_by_content(a, b), b
+    if theirs.facts.get("roles_from") == "none":
+        turned = match_by_content(b, a)
+        return ContentMatch(a, turned.log10_tried, 0.0), turned.rows
+    return ContentMatch(a, 0.0, 0.0), b
+
+
+class _Weights:
+    """Evidence from the weights, on its way to a lineage."""
+
+    def __init__(
+        self,
+        matched: ContentMatch,
+        base_rows: Rows,
+        alignment: LayerAlignment | None,
+        pairs: tuple[Pair, ...],
+        components: dict[str, ComponentEvidence],
+        same: Sameness,
+    ) -> None:
+        self.matched, self.base_rows, self.alignment = matched, base_rows, alignment
+        self.pairs, self.components, self.same = pairs, components, same
+        self.body_pairs = [p for p in pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in BODY]
+
+    def body(self) -> BodyEvidence | NotMeasured:
+        if self.alignment is None:
+            return NotMeasured(self._why_no_test())
+        correlation = weighted_correlation(self.body_pairs)
+        feed_forward = self._correlation(Component.FEED_FORWARD, Component.EXPERTS)
+        if correlation is None or feed_forward is None:
+            return NotMeasured("no feed-forward matrix has a counterpart that is not zero")
+        outside = (Component.EMBEDDINGS, Component.HEAD, Component.NORMS)
+        return BodyEvidence(
+            test=self.alignment.test,
+            correlation=correlation,
+            attention=self._correlation(Component.ATTENTION),
+            feed_forward=feed_forward,
+            layers=len(self.alignment.dependent) / max(1, self.alignment.total),
+            coverage=body_coverage(self.matched.rows, self.pairs) * (1.0 - self.matched.unmatched),
+            grafted=tuple(
+                c.value
+                for c in outside
+                if c.value in self.components and self.components[c.value].relation is Relation.DERIVED
+            ),
+        )
+
+    def _correlation(self, *components: Component) -> float | None:
+        return weighted_correlation(
+            [p for p in self.body_pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in components]
+        )
+
+    def _why_no_test(self) -> str:
+        ours = {r.shape for k, r in self.matched.rows.items() if k.role in (Role.FFN_DOWN, Role.EXPERT_DOWN)}
+        theirs = {r.shape for k, r in self.base_rows.items() if k.role in (Role.FFN_DOWN, Role.EXPERT_DOWN)}
+        if not ours:
+            return "no feed-forward output matrix was recognized in the artifact, by name or by content"
+        if not theirs:
+            return "no feed-forward output matrix was recognized in the base"
+        return f"feed-forward matrices differ in shape: {_shapes(ours)} in the artifact, {_shapes(theirs)} in the base"
+
+    def lineage(self, ref: BaseRef, claims: tuple[BaseClaim, ...], signals: dict[str, Evidence]) -> Lineage:
+        body = self.body()
+        decision = decide(body)
+        if self.same.relation is not None:
+            decision = Decision(1.0, self.same.relation, self.same.reason)
+        found = _lineage(ref, claims, signals, decision)
+        if isinstance(body, NotMeasured) or self.alignment is None:
+            return replace(found, components=self.components, tier=self.same.tier)
+        return replace(
+            found,
+            components=self.components,
+            layers=self._layers(self.alignment),
+            p_value=body.test.p_value,
+            inheritance=_explained(self.body_pairs),
+            kinds=self._kinds(self.alignment, decision),
+            tier=self.same.tier,
+        )
+
+    def _layers(self, alignment: LayerAlignment) -> tuple[LayerMatch, ...]:
+        by_place: dict[tuple[str, int], list[Pair]] = {}
+        for pair in self.body_pairs:
+            if pair.ours.key.layer is not None:
+                by_place.setdefault((pair.ours.key.stack, pair.ours.key.layer), []).append(pair)
+        matches = []
+        for place, other in sorted(alignment.mapping.items()):
+            correlation = weighted_correlation(by_place.get(place, [])) or 0.0
+            matches.append(
+                LayerMatch(place[0], place[1], other[1] if place in alignment.dependent else None, correlation)
+            )
+        return tuple(matches)
+
+    def _kinds(self, alignment: LayerAlignment, decision: Decision) -> tuple[str, ...]:
+        if decision.relation is not Relation.DERIVED:
+            return ()
+        kinds = []
+        base_layers = {(k.stack, k.layer) for k in self.base_rows if k.layer is not None}
+        if alignment.renumbered or len(base_layers) != alignment.total:
+            kinds.append("depth changed")
+        tables = [
+            {r.shape[0] for k, r in rows.items() if k.role is Role.EMBEDDING}
+            for rows in (self.matched.rows, self.base_rows)
+        ]
+        if tables[0] and tables[1] and tables[0] != tables[1]:
+            kinds.append("vocabulary resized")
+        if _zeros([p.ours.values for p in self.body_pairs]) > 0.1 + _zeros([p.theirs.values for p in self.body_pairs]):
+            kinds.append("pruned")
+        return tuple(kinds)
+
+
+def _zeros(values: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> float:
+    return sum(int((v == 0).sum()) for v in values) / max(1, sum(v.size for v in values))
+
+
+def _explained(pairs: list[Pair]) -> float:
+    """Share of the variance of the artifact's values that a multiple of the base's explains: mean of r squared, r > 0."""
+    return float(np.average([max(0.0, p.correlation) ** 2 for p in pairs], weights=[p.size for p in pairs]))
+
+
+def _shapes(shapes: set[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, s)) for s in sorted(shapes)[:3])
+
+
+def identity_score(signals: Mapping[str, Evidence]) -> float | NotMeasured:
+    """The reference system's weighted mean of its five weight signals, in [0, 1], 4 digits. Decides nothing."""
+    present = [(w, v) for name, w in IDENTITY_WEIGHTS.items() if isinstance(v := signals[name].value, float)]
+    if not present:
+        return NotMeasured("none of its five signals was measured")
+    return round(sum(w * v for w, v in present) / sum(w for w, _ in present), 4)
+
+
+def _lineage(
+    ref: BaseRef, claims: tuple[BaseClaim, ...], signals: Mapping[str, Evidence], decision: Decision
+) -> Lineage:
+    absent = NotMeasured(decision.reason)
+    return Lineage(
+        base=ref,
+        score=decision.score,
+        relation=decision.relation,
+        kinds=(),
+        p_value=absent,
+        test=TEST,
+        inheritance=absent,
+        components={},
+        layers=(),
+        signals=signals,
+        identity_score=identity_score(signals),
+        claims=claims,
+        reason=decision.reason,
+        tier=2,
+    )

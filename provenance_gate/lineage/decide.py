@@ -1,0 +1,116 @@
+"""From evidence to score and relation: every threshold of the lineage room in one place, as pure arithmetic.
+
+Bands (DESIGN 3.4): at 0.70 and above dependence is shown at a false-positive rate of 1e-6 with an effect that independent
+models do not reach; at 0.30 and below the test could have seen a correlation of 0.05 and saw none; between, undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from provenance_gate.artifact.interface import NotMeasured
+from provenance_gate.fingerprint.permutation import PermutationTest
+from provenance_gate.lineage.components import DEPENDENT, SILENT
+from provenance_gate.lineage.interface import DERIVED_SCORE, INDEPENDENT_SCORE, Relation
+
+DERIVED_LOG10_P = -6.0
+SILENT_LOG10_P = -3.0
+HALF = 0.5
+"""Share of the layers, and of the body's parameters, that must depend on the base before the body counts as derived."""
+SATURATION = 0.15
+"""How fast the score rises with correlation above DEPENDENT: 0.29 gives 0.92, 0.5 gives 0.98, 0.9 gives 0.999."""
+SMALLEST_COSINE = 2.0 / math.pi
+"""A correlation r of values shows as a mean cosine of at least this times r, whatever the number of sampled rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyEvidence:
+    """What is known of attention and feed-forward together.
+
+    Attributes
+    ----------
+    test
+        Over the feed-forward neurons of all aligned layers.
+    correlation, attention, feed_forward
+        Size-weighted mean correlations in [-1, 1]; attention is None when no attention matrix has a counterpart.
+    layers
+        Share of the artifact's layers that depend on the base by themselves.
+    coverage
+        Share of the artifact's body parameters that have a counterpart.
+    grafted
+        Names of components outside of the body that depend on the base.
+    """
+
+    test: PermutationTest
+    correlation: float
+    attention: float | None
+    feed_forward: float
+    layers: float
+    coverage: float
+    grafted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Score, relation, and the reason in one sentence."""
+
+    score: float | NotMeasured
+    relation: Relation
+    reason: str
+
+
+def decide(body: BodyEvidence | NotMeasured) -> Decision:
+    """The score and relation that the evidence supports."""
+    if isinstance(body, NotMeasured):
+        return Decision(body, Relation.UNDECIDED, body.reason)
+    shown = f"mean correlation {body.correlation:.3f}, p {format_p(body.test.log10_p)}"
+    feed_forward = body.test.log10_p <= DERIVED_LOG10_P and body.feed_forward >= DEPENDENT
+    attention = body.attention is None or body.attention >= DEPENDENT
+    if feed_forward and attention and body.layers >= HALF and body.coverage >= HALF:
+        return Decision(_derived_score(body.correlation), Relation.DERIVED, f"the body depends on the base: {shown}")
+    if feed_forward or body.layers > 0 or (body.attention is not None and body.attention >= DEPENDENT):
+        score = INDEPENDENT_SCORE + (DERIVED_SCORE - 0.01 - INDEPENDENT_SCORE) * min(
+            1.0, max(body.layers, body.correlation, 0.0)
+        )
+        return Decision(score, Relation.PARTIAL, f"only a part of the body depends on the base: {shown}{_part(body)}")
+    if _silent(body):
+        score = INDEPENDENT_SCORE * min(1.0, max(body.correlation, 0.0) / SILENT)
+        if body.grafted:
+            names = " and ".join(body.grafted)
+            return Decision(
+                score, Relation.PARTIAL, f"{names} taken from the base, the body independent of it: {shown}"
+            )
+        return Decision(score, Relation.INDEPENDENT, f"no dependence between the bodies: {shown}")
+    share = min(1.0, -body.test.log10_p / 6.0) * min(1.0, max(body.feed_forward, 0.0) / DEPENDENT)
+    score = INDEPENDENT_SCORE + 0.001 + (DERIVED_SCORE - INDEPENDENT_SCORE - 0.002) * share
+    return Decision(score, Relation.UNDECIDED, f"{_why_undecided(body)}: {shown}")
+
+
+def _derived_score(correlation: float) -> float:
+    return 1.0 - (1.0 - DERIVED_SCORE) * math.exp(-max(0.0, correlation - DEPENDENT) / SATURATION)
+
+
+def _silent(body: BodyEvidence) -> bool:
+    powerful = body.test.detectable / SMALLEST_COSINE <= SILENT
+    quiet = body.test.log10_p > SILENT_LOG10_P and abs(body.correlation) < SILENT
+    return powerful and quiet and body.coverage >= HALF
+
+
+def _part(body: BodyEvidence) -> str:
+    return f", {body.layers:.0%} of the layers, {body.coverage:.0%} of the parameters comparable"
+
+
+def _why_undecided(body: BodyEvidence) -> str:
+    if body.coverage < HALF:
+        return f"only {body.coverage:.0%} of the body has a counterpart of the same shape"
+    if body.test.detectable / SMALLEST_COSINE > SILENT:
+        return "the models are too small for the test to see a correlation of 0.05"
+    return "a dependence too weak for derivation and too strong for chance"
+
+
+def format_p(log10_p: float) -> str:
+    """A p-value in few characters, as small as 1e-300."""
+    if log10_p <= -300.0:
+        return "<= 1e-300"
+    return f"{10.0**log10_p:.1e}" if log10_p < -2.0 else f"{10.0**log10_p:.2f}"

@@ -1,0 +1,143 @@
+"""What the evidence supports about an artifact and a base. Pure values: no path, no tensor, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from provenance_gate.artifact.interface import BaseClaim, NotMeasured
+from provenance_gate.fingerprint.interface import Evidence
+
+DERIVED_SCORE = 0.70
+"""At or above: dependence shown at a false-positive rate of 1e-6 or better (DESIGN 3.4)."""
+INDEPENDENT_SCORE = 0.30
+"""At or below: the test could have seen a correlation of 0.05 and saw none (DESIGN 3.4)."""
+
+
+class Relation(str, Enum):
+    """How the artifact relates to the base, no stronger than what was measured."""
+
+    IDENTICAL = "identical"
+    REFORMATTED = "reformatted"
+    DERIVED = "derived"
+    PARTIAL = "partial"
+    SHARED_INITIALIZATION = "shared initialization suspected"
+    INDEPENDENT = "independent"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentEvidence:
+    """One group of tensors. `correlation` in [-1, 1] over its sampled values, `share` of its tensors that depend on the base
+    in [0, 1]; `p_value` only where the component has a null of its own. `relation` is DERIVED, PARTIAL, INDEPENDENT or UNDECIDED.
+    """
+
+    relation: Relation
+    correlation: float | NotMeasured
+    p_value: float | NotMeasured
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMatch:
+    """Layer `layer` of `stack` in the artifact, and the layer of the base that it comes from (None: none seen)."""
+
+    stack: str
+    layer: int
+    base_layer: int | None
+    correlation: float
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRef:
+    """The base as the user or a claim names it. `id` is a hub id where one is known, else the name of its folder."""
+
+    id: str
+    source: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """One artifact against one base.
+
+    Attributes
+    ----------
+    score
+        In [0, 1]; how surely the transformer body of the artifact descends from the base. NotMeasured when no weights could be
+        compared. Metadata and tokenizer signals never enter.
+    p_value
+        In (0, 1], of `test`, corrected for every alignment tried; floored at 1e-300.
+    inheritance
+        In [0, 1]; share of the variance of the sampled body weights that the base explains.
+    relation, kinds
+        Only what the evidence supports; `kinds` in a stable order, possibly empty.
+    components
+        Keyed by `Component` value, sorted.
+    claims
+        The claims of the artifact that name this base; empty means undeclared.
+    reason
+        One sentence: what decided, or what is missing.
+    tier
+        The tier that decided (0 digests .. 4 the whole file).
+    """
+
+    base: BaseRef
+    score: float | NotMeasured
+    relation: Relation
+    kinds: tuple[str, ...]
+    p_value: float | NotMeasured
+    test: str
+    inheritance: float | NotMeasured
+    components: Mapping[str, ComponentEvidence]
+    layers: tuple[LayerMatch, ...]
+    signals: Mapping[str, Evidence]
+    identity_score: float | NotMeasured
+    claims: tuple[BaseClaim, ...]
+    reason: str
+    tier: int
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseTerm:
+    """A license as policies speak of it.
+
+    `id` is the hub's or SPDX spelling; `spdx` the SPDX or LicenseRef id when known; `category` one of permissive, copyleft,
+    open-with-use-restrictions, non-commercial, research-only, proprietary, unknown.
+    """
+
+    id: str
+    spdx: str | None
+    name: str | None
+    category: str
+    url: str | None = None
+
+
+class Standing(str, Enum):
+    """Why a model counts among the ancestors."""
+
+    SELF = "self"
+    SHOWN = "shown by the weights"
+    DECLARED = "declared, not tested"
+    UNDECIDED = "tested, undecided"
+    CATALOG = "catalog"
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A node of the lineage graph: the artifact itself, a base, or a base's own ancestor known to the catalog.
+
+    `path` leads from the artifact's own name to this id. `declared`: the artifact's own claims name it. `rests_on` is the
+    standing of the weakest step between the artifact and this node, so a catalog ancestor of an undecided base is UNDECIDED
+    there. `licenses` is empty when no source knows one.
+    """
+
+    id: str
+    standing: Standing
+    rests_on: Standing
+    declared: bool
+    path: tuple[str, ...]
+    licenses: tuple[LicenseTerm, ...]
+    publisher: str | None
+    family: str | None
+    license_source: str = ""

@@ -1,0 +1,175 @@
+"""Which layer of the base each layer of the artifact comes from, tested over the neurons of the feed-forward blocks.
+
+Two maps are tried: the same layer numbers, and for every artifact layer the base layer that fits it best. The p-value of the
+second pays for all maps that it chose from (every base layer for every artifact layer), and of both for there being two. So
+dropped, repeated, inserted and reordered layers cost a little power and no false positives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from provenance_gate.artifact.interface import Role, TensorKey
+from provenance_gate.fingerprint.permutation import (
+    PairStatistics,
+    PermutationTest,
+    Writer,
+    combined_test,
+    log10_normal_tail,
+    pair_statistics,
+)
+from provenance_gate.fingerprint.rows import KeptRows
+
+Rows = Mapping[TensorKey, KeptRows]
+Place = tuple[str, int]
+"""(stack, layer)."""
+
+LAYER_LOG10_P = -4.0
+"""A single layer counts as dependent at this p-value, corrected for the base layers it was compared to."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAlignment:
+    """`mapping`: for each artifact layer the base layer it is compared with; `dependent`: those that the test shows alone.
+
+    `test` is over all mapped layers together. `renumbered`: the best-fitting map was better than equal numbers.
+    """
+
+    mapping: Mapping[Place, Place]
+    dependent: frozenset[Place]
+    total: int
+    test: PermutationTest
+    renumbered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Layers of one stack whose writers have one shape."""
+
+    ours: tuple[Place, ...]
+    theirs: tuple[Place, ...]
+    pairs: PairStatistics
+
+    def equal_numbers(self) -> list[tuple[int, int]]:
+        return [(i, self.theirs.index(place)) for i, place in enumerate(self.ours) if place in self.theirs]
+
+    def best_fits(self) -> list[tuple[int, int]]:
+        return [(i, int(j)) for i, j in enumerate(self.pairs.z.argmax(axis=1))]
+
+
+def align_layers(artifact: Rows, base: Rows, log10_tried: float = 0.0) -> LayerAlignment | None:
+    """Align and test. None when no two layers have feed-forward writers of one shape that are not zero.
+
+    `log10_tried` is what earlier choices (tensor names found by content) already cost.
+    """
+    ours, theirs = feed_forward_writers(artifact), feed_forward_writers(base)
+    groups = _groups(ours, theirs)
+    candidates = []
+    for renumbered in (False, True):
+        chosen = [(g, g.best_fits() if renumbered else g.equal_numbers()) for g in groups]
+        cost = sum(len(pairs) * math.log10(len(g.theirs)) for g, pairs in chosen) if renumbered else 0.0
+        test = _test(chosen, log10_tried + cost + math.log10(2.0))
+        if test is not None:
+            candidates.append((test.log10_p, renumbered, chosen, test))
+    if not candidates:
+        return None
+    # On a tie (two hopeless tests at p = 1, or one depth in order) equal numbers come first.
+    _, renumbered, chosen, test = min(candidates, key=lambda c: (c[0], c[1]))
+    renumbered = renumbered and any(g.ours[i] != g.theirs[j] for g, pairs in chosen for i, j in pairs)
+    mapping = {g.ours[i]: g.theirs[j] for g, pairs in chosen for i, j in pairs}
+    dependent = frozenset(
+        g.ours[i]
+        for g, pairs in chosen
+        for i, j in pairs
+        if log10_normal_tail(float(g.pairs.z[i, j])) + math.log10(len(g.theirs)) <= LAYER_LOG10_P
+    )
+    return LayerAlignment(mapping, dependent, len(ours), test, renumbered)
+
+
+def _groups(ours: Mapping[Place, Writer], theirs: Mapping[Place, Writer]) -> list[_Group]:
+    def form(place: Place, writer: Writer) -> tuple[str, int, int]:
+        return place[0], writer.shape[0], writer.shape[2]
+
+    groups = []
+    for wanted in sorted({form(p, w) for p, w in ours.items()}):
+        a = {p: w for p, w in ours.items() if form(p, w) == wanted}
+        b = {p: w for p, w in theirs.items() if form(p, w) == wanted}
+        if not b or wanted[2] < 2:
+            continue
+        rows = min(w.shape[1] for w in (*a.values(), *b.values()))
+        pairs = pair_statistics([w[:, :rows] for w in a.values()], [w[:, :rows] for w in b.values()])
+        groups.append(_Group(tuple(a), tuple(b), pairs))
+    return groups
+
+
+def _test(chosen: list[tuple[_Group, list[tuple[int, int]]]], log10_tried: float) -> PermutationTest | None:
+    """One test over several groups: a block-diagonal table of pairs."""
+    parts = [(g.pairs, pairs) for g, pairs in chosen if pairs]
+    if not parts:
+        return None
+    joined = PairStatistics(
+        *(
+            np.concatenate([[getattr(p, name)[i, j] for i, j in pairs] for p, pairs in parts])[:, None]
+            for name in ("statistic", "mean", "variance", "units")
+        )
+    )
+    return combined_test(joined, [(i, 0) for i in range(len(joined.statistic))], log10_tried)
+
+
+def feed_forward_writers(rows: Rows) -> dict[Place, Writer]:
+    """Per layer the matrix that writes the FFN's output, shape (1, R, ff), or the experts' ones, shape (E, R, ff).
+
+    A layer with both (a shared expert) is represented by the dense one.
+    """
+    return _writers(rows, Role.EXPERT_DOWN) | _writers(rows, Role.FFN_DOWN)
+
+
+def _writers(rows: Rows, role: Role) -> dict[Place, Writer]:
+    places: dict[Place, list[KeptRows]] = {}
+    for key in sorted((k for k in rows if k.role is role and k.layer is not None), key=_natural):
+        if key.layer is not None:
+            places.setdefault((key.stack, key.layer), []).append(rows[key])
+    writers: dict[Place, Writer] = {}
+    for place, parts in sorted(places.items()):
+        same = [p for p in parts if p.shape == parts[0].shape and p.first == parts[0].first]
+        writers[place] = np.stack([p.values for p in same])
+    return writers
+
+
+def _natural(key: TensorKey) -> tuple[int, int, str]:
+    return (-1 if key.layer is None else key.layer, int(key.part) if key.part.isdigit() else -1, key.part)
+
+
+def attention_writers(rows: Rows, heads: object) -> dict[Place, Writer]:
+    """Per layer the attention output matrix cut into heads, shape (H, R, D). Empty when `heads` does not fit."""
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+        return {}
+    writers: dict[Place, Writer] = {}
+    for key, kept in sorted(rows.items(), key=lambda item: _natural(item[0])):
+        if key.role is Role.ATTENTION_O and key.layer is not None and key.part == "" and kept.shape[1] % heads == 0:
+            width = kept.shape[1] // heads
+            cut = kept.values.reshape(len(kept.values), heads, width).transpose(1, 0, 2)
+            writers[key.stack, key.layer] = np.ascontiguousarray(cut)
+    return writers
+
+
+def attention_test(
+    artifact: Rows, base: Rows, heads: tuple[object, object], alignment: LayerAlignment
+) -> PermutationTest | None:
+    """The same test over the dimensions of each attention head, for layers already aligned; no search, nothing to pay."""
+    if heads[0] != heads[1]:
+        return None
+    ours, theirs = attention_writers(artifact, heads[0]), attention_writers(base, heads[1])
+    chosen = []
+    for place, other in sorted(alignment.mapping.items()):
+        a, b = ours.get(place), theirs.get(other)
+        if a is None or b is None or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[2] or a.shape[2] < 2:
+            continue
+        count = min(a.shape[1], b.shape[1])
+        pairs = pair_statistics([a[:, :count]], [b[:, :count]])
+        chosen.append((_Group((place,), (other,), pairs), [(0, 0)]))
+    return _test(chosen, 0.0)

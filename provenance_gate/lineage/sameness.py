@@ -1,0 +1,66 @@
+"""Is the artifact the base itself, or the base in another number format?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from provenance_gate.artifact.interface import Role
+from provenance_gate.fingerprint.interface import Evidence, Fingerprint
+from provenance_gate.lineage.components import Pair, Rows
+from provenance_gate.lineage.interface import Relation
+
+_HALF_ULP = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8, "F8_E4M3": 2.0**-4, "F8_E5M2": 2.0**-3}
+"""Largest relative error of rounding to a format (normal numbers)."""
+_KEPT = 2.0**-11
+"""Both sides were rounded to 11 bits when their rows were kept, 2**-12 each."""
+_SMALLEST = {"F16": 2.0**-24, "F8_E4M3": 2.0**-9, "F8_E5M2": 2.0**-16}
+"""Smallest positive number of the formats whose underflow matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sameness:
+    """`relation` is IDENTICAL, REFORMATTED or None; `tier` the tier that tells (4: every byte was read)."""
+
+    relation: Relation | None
+    reason: str
+    tier: int
+
+
+def sameness(
+    artifact: Fingerprint, base: Fingerprint, content: Evidence, rows: Rows, pairs: tuple[Pair, ...]
+) -> Sameness:
+    """IDENTICAL needs every value read; REFORMATTED that all sampled values agree to the rounding of the coarser format."""
+    if content.value == 1.0 and content.detail.get("parameters") == content.detail.get("base_parameters"):
+        if content.method == "exact" and artifact.parameters == base.parameters:
+            return Sameness(Relation.IDENTICAL, "every tensor is bit-equal", 4)
+        if content.method == "sampled":
+            return Sameness(
+                Relation.REFORMATTED, "all sampled values are bit-equal; --exact would compare every value", 2
+            )
+    matrices = [r for k, r in rows.items() if k.role is not Role.OTHER]
+    if (
+        matrices
+        and len(pairs) >= len(matrices)
+        and any(p.ours.dtype != p.theirs.dtype for p in pairs)
+        and all(map(_rounds, pairs))
+    ):
+        dtypes = sorted({f"{p.theirs.dtype} to {p.ours.dtype}" for p in pairs if p.ours.dtype != p.theirs.dtype})
+        return Sameness(Relation.REFORMATTED, f"all sampled values agree to rounding, {', '.join(dtypes[:3])}", 2)
+    return Sameness(None, "", 2)
+
+
+def _rounds(pair: Pair) -> bool:
+    """Whether one side is the other, rounded to its format (or exactly equal, when the formats are)."""
+    count = min(len(pair.ours.values), len(pair.theirs.values))
+    a, b = pair.ours.values[:count], pair.theirs.values[:count]
+    dtypes = {pair.ours.dtype, pair.theirs.dtype}
+    if len(dtypes) == 1:
+        return bool(np.array_equal(a, b))
+    if not dtypes <= _HALF_ULP.keys():
+        return False
+    largest = np.maximum(np.abs(a), np.abs(b))
+    relative = max(_HALF_ULP[d] for d in dtypes) + _KEPT
+    floor = max(_SMALLEST.get(d, 0.0) for d in dtypes) + 2.0**-23 * largest.max(axis=1, keepdims=True)
+    return bool((np.abs(a - b) <= relative * largest + floor).all())

@@ -1,0 +1,99 @@
+"""The record of a run, and what a report format is: a function from `Report` to text. It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from provenance_gate.artifact.interface import Artifact
+from provenance_gate.lineage.interface import Ancestor, Lineage
+from provenance_gate.policy.interface import Finding, Policy, Verdict
+
+SIGNALS = (
+    "mfi",
+    "tfv",
+    "voa",
+    "eas",
+    "end",
+    "nlf",
+    "lep",
+    "wvc",
+    "content_identity",
+    "weight_correlation",
+    "neuron_match",
+)
+"""The signals that every report of a lineage names, measured or not (DESIGN 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingCost:
+    """What measuring took. `weight_bytes` is the size of all weights, `bytes_read` what was read of them."""
+
+    weight_bytes: int
+    bytes_read: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactResult:
+    """One artifact's part of the report. `digest` is the manifest SHA-256 (over sorted `sha256  path` lines)."""
+
+    artifact: Artifact
+    digest: str
+    purl: str
+    lineages: Sequence[Lineage]
+    ancestry: Sequence[Ancestor]
+    findings: Sequence[Finding]
+    verdict: Verdict
+    cost: ReadingCost
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run. `timestamp` is passed in (SOURCE_DATE_EPOCH) or None; nothing here reads a clock."""
+
+    tool_version: str
+    policy: Policy
+    results: Sequence[ArtifactResult]
+    verdict: Verdict
+    exit_code: int
+    timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What the user may choose about the form. `color`, `width` and `verbose` serve the human report, the rest the BOM.
+
+    Attributes
+    ----------
+    bom_version
+        "1.6" or "1.7".
+    reproducible
+        Leave out serial number and timestamp.
+    release_name, release_version
+        What `metadata.component` of the BOM is called; empty: taken from the artifact when there is only one.
+    organization
+        Who runs the gate; named as the assessor. Empty: not said.
+    attestation_url
+        Where the verdict file of the same run will lie; empty: no such file.
+    """
+
+    color: bool = False
+    width: int = 100
+    verbose: bool = False
+    bom_version: str = "1.6"
+    reproducible: bool = False
+    release_name: str = ""
+    release_version: str = ""
+    organization: str = ""
+    attestation_url: str = ""
+
+
+class ReportFormat(Protocol):
+    """What a file in `report/` offers."""
+
+    @property
+    def name(self) -> str: ...
+    def render(self, report: Report, options: ReportOptions) -> str: ...

@@ -1,0 +1,301 @@
+"""JSON for machines: `check`, `compare`, and the lineage part that `scan` and `audit` share.
+
+The shape of `check` and `compare` is in `schemas/`, named by the `schema` field. Objects are sorted by key and text is
+ASCII, so two runs give equal bytes and no string of an artifact reaches a terminal raw. What was not measured is null beside
+a reason; a number that is not finite is treated likewise, because JSON has no spelling for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from provenance_gate.artifact.interface import Artifact, BaseClaim, Claims, ClaimSource, FileRecord, NotMeasured
+from provenance_gate.fingerprint.interface import Evidence, Json, Subject
+from provenance_gate.lineage.interface import Ancestor, BaseRef, ComponentEvidence, LayerMatch, Lineage
+from provenance_gate.policy.interface import Finding, Waiver
+from provenance_gate.report.interface import SIGNALS, ArtifactResult, ReadingCost, Report, ReportOptions
+
+CHECK_SCHEMA = "provenance-gate-check/1"
+COMPARE_SCHEMA = "provenance-gate-compare/1"
+
+_DIGITS = 6
+_P_VALUE_DIGITS = 3
+
+
+def render(report: Report, options: ReportOptions) -> str:
+    """`render_check` as a `ReportFormat` has it; no option changes the JSON."""
+    return render_check(report)
+
+
+def render_check(report: Report) -> str:
+    """The JSON text of one `check`, with a line end."""
+    results = [_result(result) for result in report.results]
+    return _dump(
+        {
+            "schema": CHECK_SCHEMA,
+            "tool": {"name": "provenance-gate", "version": report.tool_version},
+            "verdict": report.verdict.value,
+            "exit_code": report.exit_code,
+            "timestamp": None if report.timestamp is None else report.timestamp.isoformat(),
+            "policy": {
+                "name": report.policy.name,
+                "file": report.policy.file,
+                "sha256": report.policy.sha256,
+                "rules": [
+                    {"id": rule.id, "kind": rule.kind, "severity": rule.severity.value} for rule in report.policy.rules
+                ],
+            },
+            "artifacts": results,
+            "findings": [finding for result in results for finding in result["findings"]],
+            "lineages": [lineage for result in results for lineage in result["lineages"]],
+        }
+    )
+
+
+def render_compare(artifact: Artifact | Subject, base: BaseRef, lineage: Lineage) -> str:
+    """The JSON text of one `compare`, with a line end."""
+    return _dump(compare_to_json(artifact, base, lineage))
+
+
+def compare_to_json(artifact: Artifact | Subject, base: BaseRef, lineage: Lineage) -> dict[str, Any]:
+    """`compare` as JSON values. `artifact` is the subject of a fingerprint where no model was at hand."""
+    described: dict[str, Any] = {
+        "name": artifact.name,
+        "files": [_file(record) for record in artifact.files],
+        "claims": _claims(artifact.claims),
+    }
+    if isinstance(artifact, Artifact):
+        described |= {"parameters": artifact.parameters, "weight_bytes": artifact.weight_bytes}
+    return {"schema": COMPARE_SCHEMA, "artifact": described, "base": _base(base), "lineage": lineage_to_json(lineage)}
+
+
+def match_to_json(lineage: Lineage) -> dict[str, Any]:
+    """A lineage together with its base: one entry of `matches` in a scan."""
+    return {"base": _base(lineage.base), **lineage_to_json(lineage)}
+
+
+def lineage_to_json(lineage: Lineage) -> dict[str, Any]:
+    """A lineage as JSON values, without the base; all of `SIGNALS` are keys of `signals`."""
+    extra = sorted(set(lineage.signals) - set(SIGNALS))
+    return {
+        **_measured("score", lineage.score),
+        "relation": lineage.relation.value,
+        "kinds": list(lineage.kinds),
+        **_measured("p_value", lineage.p_value, _P_VALUE_DIGITS),
+        "test": lineage.test,
+        **_measured("inheritance", lineage.inheritance),
+        "components": {name: _component(part) for name, part in sorted(lineage.components.items())},
+        "layers": [_layer(match) for match in lineage.layers],
+        "signals": {name: _signal(lineage.signals.get(name)) for name in (*SIGNALS, *extra)},
+        **_measured("identity_score", lineage.identity_score),
+        "claims": [_base_claim(claim) for claim in lineage.claims],
+        "reason": lineage.reason,
+        "tier": lineage.tier,
+    }
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of "check" or "compare"."""
+    text = (files(__package__) / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _dump(value: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(value), indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """`value` with surrogates in strings spelled out: a file name that is not UTF-8 has them, and strict parsers refuse them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _result(result: ArtifactResult) -> dict[str, Any]:
+    artifact = result.artifact
+    return {
+        "name": artifact.name,
+        "digest": result.digest,
+        "purl": result.purl,
+        "verdict": result.verdict.value,
+        "parameters": artifact.parameters,
+        "roles_from": artifact.roles_from,
+        "notes": list(artifact.notes),
+        "claims": _claims(artifact.claims),
+        "files": [_file(record) for record in artifact.files],
+        "cost": _cost(result.cost),
+        "findings": [{"artifact": artifact.name, **_finding(finding)} for finding in result.findings],
+        "lineages": [{"artifact": artifact.name, **match_to_json(lineage)} for lineage in result.lineages],
+        "ancestry": [_ancestor(ancestor) for ancestor in result.ancestry],
+    }
+
+
+def _cost(cost: ReadingCost) -> dict[str, Any]:
+    share = _finite(cost.bytes_read / cost.weight_bytes) if cost.weight_bytes else None
+    return {
+        "weight_bytes": cost.weight_bytes,
+        "bytes_read": cost.bytes_read,
+        "requests": cost.requests,
+        "share": share,
+    }
+
+
+def _file(record: FileRecord) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "path": str(record.path),
+        "size": record.size,
+        "kind": record.kind.value,
+        "format": None if record.format is None else record.format.value,
+    }
+    match record.sha256:
+        case NotMeasured(reason):
+            return {**described, "sha256": None, "sha256_reason": reason}
+        case digest:
+            return {**described, "sha256": digest}
+
+
+def _claims(claims: Claims) -> dict[str, Any]:
+    return {
+        "bases": [_base_claim(claim) for claim in claims.bases],
+        "licenses": [
+            {"id": claim.id, "name": claim.name, "link": claim.link, "source": _source(claim.source)}
+            for claim in claims.licenses
+        ],
+    }
+
+
+def _base_claim(claim: BaseClaim) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "relation": claim.relation,
+        "revision": claim.revision,
+        "source": _source(claim.source),
+    }
+
+
+def _source(source: ClaimSource) -> dict[str, Any]:
+    return {"path": str(source.path), "line": source.line, "field": source.field}
+
+
+def _base(base: BaseRef) -> dict[str, Any]:
+    return {"id": base.id, "source": base.source, "revision": base.revision}
+
+
+def _component(part: ComponentEvidence) -> dict[str, Any]:
+    return {
+        "relation": part.relation.value,
+        **_measured("correlation", part.correlation),
+        **_measured("p_value", part.p_value, _P_VALUE_DIGITS),
+    }
+
+
+def _layer(match: LayerMatch) -> dict[str, Any]:
+    return {
+        "stack": match.stack,
+        "layer": match.layer,
+        "base_layer": match.base_layer,
+        **_measured("correlation", match.correlation),
+    }
+
+
+def _signal(evidence: Evidence | None) -> dict[str, Any]:
+    if evidence is None:
+        return {"value": None, "reason": "not compared in this run"}
+    number, reason = _split(evidence.value, _DIGITS)
+    if number is None:
+        return {"value": None, "reason": reason, "detail": _rounded(dict(evidence.detail))}
+    return {
+        "value": number,
+        "method": evidence.method,
+        "null_level": evidence.null_level,
+        "standard_error": None if evidence.standard_error is None else _finite(evidence.standard_error),
+        "detail": _rounded(dict(evidence.detail)),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule_id,
+        "number": finding.number,
+        "kind": finding.kind,
+        "title": finding.title,
+        "severity": finding.severity.value,
+        "status": finding.status.value,
+        "message": finding.message,
+        "remedy": finding.remedy,
+        "evidence": [{"name": name, "value": value} for name, value in finding.evidence],
+        "key": finding.key,
+        "fingerprint": finding.fingerprint,
+        "location": None if finding.location is None else _source(finding.location),
+        "policy_file": finding.policy_file,
+        "policy_line": finding.policy_line,
+        "undecided_means": finding.undecided.value,
+        "waiver": None if finding.waiver is None else _waiver(finding.waiver),
+    }
+
+
+def _waiver(waiver: Waiver) -> dict[str, Any]:
+    return {
+        "rule": waiver.rule,
+        "artifact": waiver.artifact,
+        "reason": waiver.reason,
+        "approved_by": waiver.approved_by,
+        "expires": waiver.expires.isoformat(),
+        "ticket": waiver.ticket,
+        "file": waiver.file,
+        "line": waiver.line,
+    }
+
+
+def _ancestor(ancestor: Ancestor) -> dict[str, Any]:
+    return {
+        "id": ancestor.id,
+        "standing": ancestor.standing.value,
+        "rests_on": ancestor.rests_on.value,
+        "declared": ancestor.declared,
+        "path": list(ancestor.path),
+        "publisher": ancestor.publisher,
+        "family": ancestor.family,
+        "license_source": ancestor.license_source,
+        "licenses": [
+            {"id": term.id, "spdx": term.spdx, "name": term.name, "category": term.category, "url": term.url}
+            for term in ancestor.licenses
+        ],
+    }
+
+
+def _measured(name: str, value: float | NotMeasured, digits: int = _DIGITS) -> dict[str, Any]:
+    number, reason = _split(value, digits)
+    return {name: number} if number is not None else {name: None, f"{name}_reason": reason}
+
+
+def _split(value: float | NotMeasured, digits: int) -> tuple[float | None, str]:
+    match value:
+        case NotMeasured(reason):
+            return None, reason
+        case number:
+            finite = _finite(number, digits)
+            return finite, "" if finite is not None else "the computed value is not a finite number"
+
+
+def _finite(number: float, digits: int = _DIGITS) -> float | None:
+    return float(f"{number:.{digits}g}") if math.isfinite(number) else None
+
+
+def _rounded(value: Json) -> Json:
+    if isinstance(value, float):
+        return _finite(value)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_rounded(item) for item in value]
+    return value
