@@ -71,7 +71,9 @@ class TensorView:
     @property
     def keeps_order(self) -> bool:
         """Whether the view is the stored tensor, element for element."""
-        return not self.turned and prod(self.shape) == self.stored.size and len(_cut(self.segments, 0, self.shape[0])) <= 1
+        return (
+            not self.turned and prod(self.shape) == self.stored.size and len(_cut(self.segments, 0, self.shape[0])) <= 1
+        )
 
     def read_rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Rows [start, stop), shape (stop - start, columns); elements [start, stop) of a vector."""

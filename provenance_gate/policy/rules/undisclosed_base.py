@@ -102,7 +102,9 @@ def _judge(lineage: Lineage, max_score: float) -> Outcome | None:
         message = f"the weights show {name} as a base, which the artifact does not declare: {summary}"
     elif lineage.relation is Relation.PARTIAL and parts:
         inherited = ", ".join(shown(part) for part in parts)
-        message = f"a part of the weights comes from {name}, which the artifact does not declare: {inherited} ({summary})"
+        message = (
+            f"a part of the weights comes from {name}, which the artifact does not declare: {inherited} ({summary})"
+        )
     elif lineage.relation in _UNCLEAR or lineage.relation is Relation.PARTIAL or isinstance(score, NotMeasured):
         return Outcome(
             Status.UNDECIDED,
