@@ -1,0 +1,1 @@
+"""Policies: YAML to rules, rules to findings, findings to a verdict."""

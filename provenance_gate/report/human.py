@@ -66,7 +66,9 @@ def render_compare(artifact: Artifact | Subject, base: BaseRef, lineage: Lineage
             for name in (*SIGNALS, *sorted(set(lineage.signals) - set(SIGNALS)))
         ],
     )
-    page.line(f"Identity score of the reference system: {_number(lineage.identity_score)} (decides nothing)")
+    page.line(
+        f"Identity score, a weighted mean of five of them that decides nothing: {_number(lineage.identity_score)}"
+    )
     return page.text()
 
 

@@ -165,6 +165,7 @@ def independent(base: str = BASE, claims: tuple[BaseClaim, ...] = ()) -> Lineage
         relation=Relation.INDEPENDENT,
         p_value=0.42,
         inheritance=0.001,
+        components={"attention": ComponentEvidence(Relation.INDEPENDENT, 0.003, NotMeasured("no null of its own"))},
         layers=(LayerMatch("decoder", 0, None, 0.003),),
         reason="No dependence was seen, and the test could have seen a correlation of 0.05.",
     )
@@ -194,7 +195,8 @@ def ancestor(
     declared: bool = True,
     rests_on: Standing | None = None,
 ) -> Ancestor:
-    return Ancestor(model, standing, rests_on or standing, declared, path, licenses, "Meta", "llama", "catalog")
+    publisher = "Acme Corp" if standing is Standing.SELF else "Meta"
+    return Ancestor(model, standing, rests_on or standing, declared, path, licenses, publisher, "llama", "catalog")
 
 
 def ancestry(name: str = "acme/support-bot-8b", standing: Standing = Standing.SHOWN) -> tuple[Ancestor, ...]:

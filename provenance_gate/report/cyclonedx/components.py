@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from provenance_gate.artifact.interface import Artifact, FileKind, FileRecord, ModelConfig, NotMeasured
 from provenance_gate.lineage.interface import Lineage, Standing
-from provenance_gate.policy.interface import Status, Verdict
+from provenance_gate.policy.interface import Finding, Status, Verdict
 from provenance_gate.report.cyclonedx.identifiers import (
     Body,
     PurlParts,
@@ -97,6 +98,12 @@ def model_entry(
     )
 
 
+def verdict_word(verdict: Verdict, findings: Iterable[Finding]) -> str:
+    """passed, passed-with-waivers, failed or undecided."""
+    waived = verdict is Verdict.PASS and any(finding.status is Status.WAIVED for finding in findings)
+    return "passed-with-waivers" if waived else _VERDICT[verdict]
+
+
 def _naming(artifact: Artifact, parts: PurlParts | None) -> Body:
     naming: Body = {}
     if parts is not None and parts.group:
@@ -185,10 +192,8 @@ def _count(parameters: int) -> str:
 
 
 def _facts(result: ArtifactResult, parents: tuple[Parent, ...]) -> list[tuple[str, str]]:
-    waived = any(finding.status is Status.WAIVED for finding in result.findings)
-    verdict = _VERDICT[result.verdict] + ("-with-waivers" if waived and result.verdict is Verdict.PASS else "")
     facts = [
-        ("provenance-gate:verdict", verdict),
+        ("provenance-gate:verdict", verdict_word(result.verdict, result.findings)),
         ("provenance-gate:artifact", result.artifact.name),
         ("provenance-gate:weights:size", str(result.cost.weight_bytes)),
         ("provenance-gate:weights:read", str(result.cost.bytes_read)),

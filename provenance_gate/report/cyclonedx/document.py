@@ -6,7 +6,7 @@ import json
 import uuid
 from datetime import timezone
 
-from provenance_gate.report.cyclonedx.components import ModelEntry, model_entry
+from provenance_gate.report.cyclonedx.components import ModelEntry, model_entry, verdict_word
 from provenance_gate.report.cyclonedx.declarations import declarations, standards
 from provenance_gate.report.cyclonedx.identifiers import RELEASE_REF, TOOL_REF, Body, Refs, clean, properties
 from provenance_gate.report.interface import Report, ReportOptions
@@ -84,7 +84,11 @@ def _metadata(report: Report, options: ReportOptions, entries: list[ModelEntry],
         ]
     }
     metadata["component"] = _release(options, entries)
-    facts = [("provenance-gate:policy", report.policy.name), ("provenance-gate:verdict", report.verdict.value)]
+    findings = [finding for result in report.results for finding in result.findings]
+    facts = [
+        ("provenance-gate:policy", report.policy.name),
+        ("provenance-gate:verdict", verdict_word(report.verdict, findings)),
+    ]
     if options.reproducible:
         facts.append(("cdx:reproducible", "true"))
     metadata["properties"] = properties(facts)
@@ -117,8 +121,12 @@ def _citations(entries: list[ModelEntry], timestamp: str) -> list[Body]:
     pointers = []
     for index, entry in enumerate(entries):
         pointers += [f"/components/{index}/licenses/{position}" for position in entry.concluded]
-        if entry.parents:
-            pointers.append(f"/components/{index}/pedigree")
+        ancestors = entry.component.get("pedigree", {}).get("ancestors", [])
+        pointers += [
+            f"/components/{index}/pedigree/ancestors/{position}/evidence"
+            for position, ancestor in enumerate(ancestors)
+            if "evidence" in ancestor
+        ]
     if not pointers:
         return []
     return [{"pointers": sorted(pointers), "attributedTo": TOOL_REF, "timestamp": timestamp}]

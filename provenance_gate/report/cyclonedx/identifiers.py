@@ -111,7 +111,7 @@ def is_safe_url(url: str) -> bool:
 
     Other schemes are refused: a BOM viewer turns addresses into links, and `javascript:` is a well-formed one.
     """
-    if _IRI_REFERENCE.fullmatch(url) is None:
+    if _IRI_REFERENCE.fullmatch(url) is None or not url.isprintable():
         return False
     try:
         parts = urlsplit(url)
