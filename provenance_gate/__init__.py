@@ -1,1 +1,90 @@
-"""provenance_gate."""
+"""Check from the weights where a machine-learning model comes from.
+
+The functions return the same values as the command line prints::
+
+    import provenance_gate as pg
+
+    lineage = pg.compare("./model", "./base")
+    report = pg.check("./model", policy="builtin:release", bases=["org/name=./base"])
+    prints = pg.fingerprint("./model")
+
+Importing the package is cheap: the numeric libraries come with the first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from provenance_gate._version import __version__
+from provenance_gate.errors import ArtifactError, PolicyError, ProvenanceGateError, UsageError
+
+if TYPE_CHECKING:
+    from provenance_gate.fingerprint.interface import Fingerprint
+    from provenance_gate.lineage.interface import Lineage
+    from provenance_gate.report.interface import Report
+
+__all__ = [
+    "ArtifactError",
+    "PolicyError",
+    "ProvenanceGateError",
+    "UsageError",
+    "__version__",
+    "check",
+    "compare",
+    "fingerprint",
+]
+
+
+def check(
+    artifacts: str | Sequence[str],
+    *,
+    policy: str = "builtin:baseline",
+    bases: Sequence[str] = (),
+    registries: Sequence[str] = (),
+    exact: bool | None = None,
+) -> Report:
+    """Run the gate.
+
+    Parameters
+    ----------
+    artifacts
+        One or more model folders or files.
+    policy
+        A policy file, or ``builtin:NAME``.
+    bases
+        ``[ID=]SOURCE`` as for ``--base``: weights or fingerprint files.
+    registries
+        Folders with further catalogs.
+    exact
+        Read every byte; None: only of weights up to 512 MiB.
+
+    Raises
+    ------
+    ProvenanceGateError
+        Its `exit_code` says what the command line would return.
+    """
+    from pathlib import Path
+
+    from provenance_gate.gate import BaseOption, Gate, Reading
+    from provenance_gate.policy.load import load_policy
+
+    sources = [artifacts] if isinstance(artifacts, str) else list(artifacts)
+    gate = Gate(
+        load_policy(policy), [BaseOption.parse(b) for b in bases], [Path(r) for r in registries], Reading(exact=exact)
+    )
+    return gate.run(sources)
+
+
+def compare(artifact: str, base: str, *, exact: bool | None = None) -> Lineage:
+    """One lineage of `artifact` to `base` (``[ID=]SOURCE``), with all signals. Raises ProvenanceGateError."""
+    from provenance_gate import gate
+
+    return gate.compare(artifact, base, gate.Reading(exact=exact))[2]
+
+
+def fingerprint(artifact: str, *, exact: bool | None = None) -> Fingerprint:
+    """All signals of a model, as they would stand in a fingerprint file. Raises ProvenanceGateError."""
+    from provenance_gate import gate
+
+    return gate.fingerprint(artifact, gate.Reading(exact=exact))

@@ -172,7 +172,7 @@ def open_weights(
 def _find_index(at_root: Sequence[FileRecord]) -> FileRecord | None:
     found = sorted((f for f in at_root if str(f.path).endswith(INDEX_SUFFIX)), key=lambda f: str(f.path))
     preferred = [f for f in found if str(f.path) == f"model{INDEX_SUFFIX}"]
-    return (preferred or found or [None])[0]
+    return next(iter(preferred or found), None)
 
 
 def _read_index(root: Path, index: FileRecord, shards: Mapping[str, FileRecord]) -> dict[str, str]:

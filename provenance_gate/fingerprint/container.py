@@ -139,11 +139,12 @@ def _measured_json(fingerprint: Fingerprint) -> dict[str, Json]:
         if isinstance(value, NotMeasured):
             signals[name] = {"reason": value.reason}
         else:
+            held: list[Json] = [*sorted(value.arrays)]
             signals[name] = {
                 "method": value.method,
                 "parameters": dict(value.parameters),
                 "facts": dict(value.facts),
-                "arrays": sorted(value.arrays),
+                "arrays": held,
             }
     return {"method": fingerprint.method, "parameters": fingerprint.parameters, "signals": signals}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provenance_gate.artifact.interface import Artifact, NotMeasured
 from provenance_gate.errors import FingerprintError, UndefinedSignalError
-from provenance_gate.fingerprint.interface import Evidence, Fingerprint, Signal, SignalResult, Subject
+from provenance_gate.fingerprint.interface import Evidence, Fingerprint, Signal, SignalKind, SignalResult, Subject
 from provenance_gate.fingerprint.observe import Observations, Progress, observe
 from provenance_gate.fingerprint.plan import SamplingPlan
 from provenance_gate.fingerprint.signals import SIGNALS
@@ -17,10 +17,20 @@ def measure(
     exact: bool | None = None,
     jobs: int = 2,
     progress: Progress | None = None,
+    max_tier: int = 4,
 ) -> Fingerprint:
-    """All signals of `artifact`. Parameters and errors as `observe`."""
-    observations = observe(artifact, plan, exact=exact, jobs=jobs, progress=progress)
-    signals = {signal.name: _measure_one(signal, observations) for signal in SIGNALS}
+    """All signals of `artifact`. Parameters and errors as `observe`; no weights are read when `max_tier` is below 2."""
+    if max_tier < 2:
+        absent = NotMeasured(f"weights are not read up to tier {max_tier}")
+        observations = Observations(artifact, plan or SamplingPlan(), {}, {}, absent, {})
+    else:
+        absent = None
+        exact = False if max_tier < 4 else exact
+        observations = observe(artifact, plan, exact=exact, jobs=jobs, progress=progress)
+    signals = {
+        signal.name: absent if absent and signal.kind is SignalKind.WEIGHTS else _measure_one(signal, observations)
+        for signal in SIGNALS
+    }
     subject = Subject(artifact.name, artifact.files, artifact.claims)
     return Fingerprint(subject, signals, artifact.parameters)
 

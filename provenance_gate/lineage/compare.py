@@ -115,6 +115,7 @@ class _Weights:
             feed_forward=feed_forward,
             layers=len(self.alignment.dependent) / max(1, self.alignment.total),
             coverage=body_coverage(self.matched.rows, self.pairs) * (1.0 - self.matched.unmatched),
+            norms=self._norms(),
             grafted=tuple(
                 c.value
                 for c in outside
@@ -126,6 +127,10 @@ class _Weights:
         return weighted_correlation(
             [p for p in self.body_pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in components]
         )
+
+    def _norms(self) -> float | None:
+        norms = self.components.get(Component.NORMS.value)
+        return norms.correlation if norms is not None and isinstance(norms.correlation, float) else None
 
     def _why_no_test(self) -> str:
         ours = {r.shape for k, r in self.matched.rows.items() if k.role in (Role.FFN_DOWN, Role.EXPERT_DOWN)}

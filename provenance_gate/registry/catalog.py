@@ -150,7 +150,7 @@ def verify_catalog(folder: Path) -> tuple[str, ...]:
         if ids != sorted(ids):
             problems.append(f"{path.name}: records are not sorted by id")
         for entry in entries:
-            for name in (entry["id"], *facts.get("aliases", ())):
+            for name in (entry["id"], *entry.get("aliases", ())):
                 if name.casefold() in owners:
                     problems.append(f"{path.name}: {name} is also in {owners[name.casefold()]}")
                 owners[name.casefold()] = path.name

@@ -88,6 +88,19 @@ def test_a_doctored_body_is_refused_with_its_fault(name: str) -> None:
     assert caught.value.exit_code == 3
 
 
+def test_files_beyond_the_first_part_are_checked_too() -> None:
+    doctored = body()
+    files = [{"type": "file", "bom-ref": f"f{number}", "name": "x"} for number in range(450)]
+    doctored["components"][0]["components"] = files
+    validate_bom(doctored)
+    files[449]["bom-ref"] = "f0"
+    with pytest.raises(ReportError, match="already that of"):
+        validate_bom(doctored)
+    files[449] = {"type": "file", "bom-ref": "f449", "name": 7}
+    with pytest.raises(ReportError, match=r"components\[400:\]/components/49/name"):
+        validate_bom(doctored)
+
+
 def test_citations_under_1_6_are_refused() -> None:
     doctored = body("1.6")
     doctored["citations"] = body("1.7")["citations"]

@@ -1,0 +1,265 @@
+"""The gate: the one place where the order of the rooms is written.
+
+artifact -> fingerprint -> (registry) -> lineage -> policy -> report
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timezone
+from pathlib import Path
+from urllib.parse import quote
+
+from provenance_gate._version import __version__
+from provenance_gate.artifact.digests import digest_files, manifest_sha256
+from provenance_gate.artifact.interface import Artifact, BaseClaim, Claims, NotMeasured
+from provenance_gate.artifact.inventory import find_model_folders
+from provenance_gate.artifact.load import NoModelError, OpenedArtifact, open_artifact
+from provenance_gate.data import data_dir
+from provenance_gate.errors import ArtifactError, UsageError, one_line
+from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
+from provenance_gate.fingerprint.interface import Fingerprint, Subject
+from provenance_gate.fingerprint.measure import measure
+from provenance_gate.fingerprint.plan import SamplingPlan
+from provenance_gate.lineage.ancestry import Sources, ancestry
+from provenance_gate.lineage.compare import compare as compare_fingerprints
+from provenance_gate.lineage.interface import BaseRef, Lineage, Relation
+from provenance_gate.policy import evaluate as policy_room
+from provenance_gate.policy import interface as policy_types
+from provenance_gate.policy.interface import FailOn, Policy, Verdict
+from provenance_gate.registry.catalog import Catalog
+from provenance_gate.registry.licenses import shipped_licenses
+from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
+
+_DESCENT = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.DERIVED})
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, of)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseOption:
+    """One ``--base [ID=]SOURCE``."""
+
+    id: str | None
+    source: str
+
+    @staticmethod
+    def parse(text: str) -> BaseOption:
+        """Split at the first ``=``; a path that exists as it stands is never split. Raises UsageError."""
+        if not text:
+            raise UsageError("--base: expected [ID=]SOURCE, found nothing")
+        if Path(text).exists() or "=" not in text:
+            return BaseOption(None, text)
+        base_id, source = text.split("=", 1)
+        if not base_id or not source:
+            raise UsageError(f"--base {text!r}: expected ID=SOURCE with both parts")
+        return BaseOption(base_id, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How models are read. `exact` None: whole up to 512 MiB; `max_tier` as DESIGN 3.2; `jobs` threads."""
+
+    exact: bool | None = None
+    max_tier: int = 4
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 2)
+    progress: Progress | None = None
+
+    def steps(self, what: str) -> Callable[[int, int], None] | None:
+        """Progress of one piece of work."""
+        report = self.progress
+        return None if report is None else lambda done, of: report(what, done, of)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model to compare: measured, and still open unless it came as a fingerprint file."""
+
+    fingerprint: Fingerprint
+    opened: OpenedArtifact | None
+
+
+def local_path(source: str) -> Path:
+    """`source` as a path that exists. Raises ArtifactError for what this version cannot reach."""
+    path = Path(source)
+    if "://" not in source and path.exists():
+        return path
+    if "://" in source or source.count("/") == 1:
+        raise ArtifactError(
+            f"{source!r} is not a local path; models are read from local folders and files in this version"
+        )
+    raise ArtifactError(f"{source!r}: no such file or folder")
+
+
+def read_model(source: str, reading: Reading) -> Model:
+    """Measure a model folder or file, or load a fingerprint file."""
+    path = local_path(source)
+    if path.is_file() and is_fingerprint(path):
+        return Model(load_fingerprint(path), None)
+    opened = open_artifact(path)
+    steps = reading.steps(f"reading {opened.artifact.name}")
+    measured = measure(
+        opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
+    )
+    return Model(measured, opened)
+
+
+def fingerprint(source: str, reading: Reading | None = None) -> Fingerprint:
+    """The fingerprint of a model, file digests included."""
+    reading = reading or Reading()
+    model = read_model(source, reading)
+    if model.opened is None:
+        return model.fingerprint
+    artifact = _with_digests(model.opened, reading)
+    return replace(model.fingerprint, subject=Subject(artifact.name, artifact.files, artifact.claims))
+
+
+def compare(artifact: str, base: str, reading: Reading | None = None) -> tuple[Artifact | Subject, BaseRef, Lineage]:
+    """One lineage with all signals. Neither model's files are hashed."""
+    reading = reading or Reading()
+    option = BaseOption.parse(base)
+    ours, theirs = read_model(artifact, reading), read_model(option.source, reading)
+    subject = ours.fingerprint.subject
+    ref = _ref(option, theirs, subject.claims.bases)
+    lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, _claims_of(ref.id, subject.claims.bases))
+    return (ours.opened.artifact if ours.opened else subject), ref, lineage
+
+
+def _with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:
+    artifact = opened.artifact
+    total = sum(f.size for f in artifact.files)
+    done = 0
+    report = reading.steps(f"hashing {artifact.name}")
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        if report is not None:
+            report(done, total)
+
+    files = digest_files(opened.root, artifact.files, reading.jobs, add if report else None)
+    return replace(artifact, files=files)
+
+
+def _claims_of(base_id: str, claims: Sequence[BaseClaim]) -> tuple[BaseClaim, ...]:
+    return tuple(c for c in claims if c.id.casefold() == base_id.casefold())
+
+
+def _ref(option: BaseOption, model: Model, claims: Sequence[BaseClaim]) -> BaseRef:
+    """Which base an option stands for: the id it gives, else the only one that is declared, else its own name."""
+    declared = {c.id.casefold(): c for c in claims}
+    base_id = option.id
+    if base_id is None:
+        base_id = next(iter(declared.values())).id if len(declared) == 1 else model.fingerprint.subject.name
+    claim = declared.get(base_id.casefold())
+    return BaseRef(claim.id if claim else base_id, option.source, claim.revision if claim else None)
+
+
+@dataclass(slots=True)
+class Gate:
+    """One run of `check` over one or more artifacts. Bases are read once.
+
+    Attributes
+    ----------
+    today
+        Decides which waivers are valid (UTC).
+    """
+
+    policy: Policy
+    bases: Sequence[BaseOption] = ()
+    registries: Sequence[Path] = ()
+    reading: Reading = field(default_factory=Reading)
+    fail_on: FailOn = FailOn.ERROR
+    today: date = field(default_factory=lambda: datetime.now(timezone.utc).date())
+    _models: dict[str, Model] = field(default_factory=dict)
+
+    def run(self, sources: Sequence[str], *, timestamp: datetime | None = None) -> Report:
+        """Check all artifacts; the worst verdict decides. Raises what the rooms raise; nothing is passed over."""
+        if not sources:
+            raise UsageError("no artifact to check")
+        catalog = Catalog([data_dir("fingerprints"), *self.registries])
+        results = tuple(self._check(source, catalog) for source in sources)
+        verdicts = {r.verdict for r in results}
+        worst = next(v for v in (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS) if v in verdicts)
+        return Report(__version__, self.policy, results, worst, 0 if worst is Verdict.PASS else 1, timestamp)
+
+    def _check(self, source: str, catalog: Catalog) -> ArtifactResult:
+        opened = open_artifact(local_path(source))
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            hashing = pool.submit(_with_digests, opened, self.reading)
+            ours = self._measure(opened)
+            artifact = hashing.result()
+        digest = manifest_sha256(artifact.files)
+        if isinstance(digest, NotMeasured):
+            raise ArtifactError(f"{source}: {digest.reason}")
+        lineages = [self._lineage(option, ours, opened, digest) for option in self.bases]
+        lineages.sort(
+            key=lambda x: (isinstance(x.score, NotMeasured), -x.score if isinstance(x.score, float) else 0.0, x.base.id)
+        )
+        nodes = ancestry(artifact.name, artifact.claims, lineages, self._sources(catalog, lineages))
+        findings = policy_room.evaluate(self.policy, policy_types.Subject(artifact, lineages, nodes), self.today)
+        return ArtifactResult(
+            artifact=artifact,
+            digest=digest,
+            purl=f"pkg:generic/{quote(one_line(artifact.name), safe='')}@{digest[:12]}?checksum=sha256:{digest}",
+            lineages=tuple(lineages),
+            ancestry=nodes,
+            findings=findings,
+            verdict=policy_room.verdict(findings, self.fail_on),
+            cost=ReadingCost(artifact.weight_bytes, opened.counter.bytes_read, opened.counter.requests),
+        )
+
+    def _measure(self, opened: OpenedArtifact, seed: str = "") -> Fingerprint:
+        steps = self.reading.steps(f"reading {opened.artifact.name}")
+        exact = False if seed else self.reading.exact
+        return measure(
+            opened.artifact,
+            SamplingPlan(seed),
+            exact=exact,
+            jobs=self.reading.jobs,
+            progress=steps,
+            max_tier=self.reading.max_tier,
+        )
+
+    def _model(self, source: str) -> Model:
+        if source not in self._models:
+            self._models[source] = read_model(source, self.reading)
+        return self._models[source]
+
+    def _lineage(self, option: BaseOption, ours: Fingerprint, opened: OpenedArtifact, digest: str) -> Lineage:
+        base = self._model(option.source)
+        claims = opened.artifact.claims.bases
+        ref = _ref(option, base, claims)
+        named = _claims_of(ref.id, claims)
+        lineage = compare_fingerprints(ours, base.fingerprint, ref, named)
+        if lineage.relation not in _DESCENT or base.opened is None:
+            return lineage
+        # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
+        spot = compare_fingerprints(self._measure(opened, digest), self._measure(base.opened, digest), ref, named)
+        if spot.relation in _DESCENT:
+            return lineage
+        reason = f"rows chosen by the artifact's digest do not confirm the standard ones: {spot.reason}"
+        return replace(spot, reason=reason)
+
+    def _sources(self, catalog: Catalog, lineages: Sequence[Lineage]) -> Sources:
+        cards: dict[str, Claims] = {}
+        for lineage in lineages:
+            claims = self._model(lineage.base.source).fingerprint.subject.claims
+            cards.setdefault(lineage.base.id, claims)
+        return Sources(catalog.find, shipped_licenses().term, cards)
+
+
+def find_artifacts(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]:
+    """The artifacts to check. With `recursive` every model folder below each path; raises NoModelError when there is none."""
+    if not recursive:
+        return tuple(paths)
+    found: list[str] = []
+    for path in paths:
+        below = find_model_folders(local_path(path)) if Path(path).is_dir() else (local_path(path),)
+        found += [str(p) for p in below]
+    if not found:
+        raise NoModelError(f"no model folder below {', '.join(paths)}")
+    return tuple(found)
