@@ -1,14 +1,15 @@
 """Strict JSON, for files that a stranger wrote.
 
 Stricter than the `json` module: UTF-8 without a byte order mark, no duplicate keys (readers disagree on which one counts),
-no NaN or Infinity, no float that overflows to infinity, no integer longer than `MAX_INTEGER_DIGITS`, no nesting that
-exhausts the stack. What it refuses is a MalformedFileError that starts with the file's name.
+no NaN or Infinity, no float that overflows to infinity, no integer longer than `MAX_INTEGER_DIGITS`, no half of a surrogate
+pair, no nesting beyond `MAX_DEPTH`. What it refuses is a MalformedFileError that starts with the file's name.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import NoReturn
 
 from provenance_gate.errors import MalformedFileError
@@ -18,6 +19,14 @@ MAX_INTEGER_DIGITS = 30
 
 MAX_FLOAT_DIGITS = 1000
 """Writers print at most 17 significant digits; this only bounds the work."""
+
+MAX_DEPTH = 128
+"""The depth at which the safetensors library's own parser gives up."""
+
+MAX_CONTAINERS = 2_000_000
+"""Lists and objects in one file. Three bytes of text can become a hundred bytes of memory; brackets are counted first."""
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class _RefusedJsonError(ValueError):
@@ -37,9 +46,11 @@ def load_json(data: bytes, name: str) -> object:
     Raises
     ------
     MalformedFileError
-        `data` is not UTF-8 or not JSON, repeats a key within one object, holds NaN, Infinity or a number beyond the
-        limits above, or nests deeper than the parser can follow.
+        `data` is not UTF-8 or not JSON, repeats a key within one object, holds NaN, Infinity, an unpaired surrogate or a
+        number beyond the limits above, has more than `MAX_CONTAINERS` brackets or nests deeper than `MAX_DEPTH`.
     """
+    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
+        raise MalformedFileError(f"{name}: more than {MAX_CONTAINERS:,} lists and objects")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -59,7 +70,14 @@ def load_json(data: bytes, name: str) -> object:
     except _RefusedJsonError as e:
         raise MalformedFileError(f"{name}: {e}") from e
     except RecursionError as e:
-        raise MalformedFileError(f"{name}: nested too deep") from e
+        raise MalformedFileError(f"{name}: nested deeper than {MAX_DEPTH} levels") from e
+    if _is_deeper_than(value, MAX_DEPTH):
+        raise MalformedFileError(f"{name}: nested deeper than {MAX_DEPTH} levels")
+    if _SURROGATE_ESCAPE.search(text) is not None:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as e:
+            raise MalformedFileError(f"{name}: a string holds half of a surrogate pair") from e
     return value
 
 
@@ -92,6 +110,20 @@ def kind_of(value: object) -> str:
             return f"a value of type {type(value).__name__}"
 
 
+def _is_deeper_than(value: object, limit: int) -> bool:
+    level: list[list[object] | dict[str, object]] = [value] if isinstance(value, (list, dict)) else []
+    for _ in range(limit):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (list, dict))
+        ]
+        if not level:
+            return False
+    return bool(level)
+
+
 def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -103,7 +135,10 @@ def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return value
 
 
-def _bounded_int(digits: str) -> int:
+def _bounded_int(digits: str) -> int | float:
+    # -0 has a sign that int would drop; Rust's and JavaScript's readers keep it as a float, so no size or id may be -0.
+    if digits == "-0":
+        return -0.0
     if len(digits) > MAX_INTEGER_DIGITS:
         raise _RefusedJsonError(f"integer of {len(digits)} digits, expected at most {MAX_INTEGER_DIGITS}")
     return int(digits)

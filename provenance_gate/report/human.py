@@ -207,8 +207,11 @@ def _signal_row(name: str, evidence: Evidence | None) -> tuple[str, str, str, st
 
 
 def _cost(cost: ReadingCost) -> str:
-    share = f" ({100 * cost.bytes_read / cost.weight_bytes:.2g} %)" if cost.weight_bytes else ""
     requests = f", {cost.requests} requests" if cost.requests else ""
+    if cost.bytes_read >= cost.weight_bytes:
+        # Small models are read whole, and their sampled rows once more.
+        return f"Read all {_bytes(cost.weight_bytes)} of weights{requests}."
+    share = f" ({100 * cost.bytes_read / cost.weight_bytes:.2g} %)"
     return f"Read {_bytes(cost.bytes_read)} of {_bytes(cost.weight_bytes)} of weights{share}{requests}."
 
 
