@@ -27,12 +27,11 @@ HELP = """Check from the weights where a machine-learning model comes from.
 
 Start here:
 
-  provenance-gate compare ./model ./base             is this model derived from that one?
+  provenance-gate compare ./model ./base     derived from that one?
 
-  provenance-gate check ./model --base ORG/NAME=./base --bom bom.cdx.json
-                                                     the gate: policy, verdict, CycloneDX ML-BOM
+  provenance-gate check ./model --base ORG/NAME=./base --bom bom.json
 
-  provenance-gate policy init                        write a commented policy to start from
+  provenance-gate policy init                a policy to start from
 
 Exit codes: 0 pass; 1 the policy failed; 2 usage, or policy unreadable; 3 a model could not be read.
 """

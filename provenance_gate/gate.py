@@ -26,7 +26,7 @@ from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.plan import SamplingPlan
 from provenance_gate.lineage.ancestry import Sources, ancestry
 from provenance_gate.lineage.compare import compare as compare_fingerprints
-from provenance_gate.lineage.interface import BaseRef, Lineage, Relation
+from provenance_gate.lineage.interface import INDEPENDENT_SCORE, BaseRef, Lineage, Relation
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
 from provenance_gate.policy.interface import FailOn, Policy, Verdict
@@ -34,6 +34,9 @@ from provenance_gate.registry.catalog import Catalog
 from provenance_gate.registry.licenses import shipped_licenses
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
 
+SPOT_SHARE = 0.5
+"""Least share of the inheritance in the standard rows that the spot-check rows must show. Both estimate the same share of
+variance from different rows of the same matrices; in honest models they differ by a few percent."""
 _DESCENT = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.DERIVED})
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, of)."""
@@ -158,6 +161,16 @@ def _ref(option: BaseOption, model: Model, claims: Sequence[BaseClaim]) -> BaseR
     return BaseRef(claim.id if claim else base_id, option.source, claim.revision if claim else None)
 
 
+def confirmed(lineage: Lineage, spot: Lineage) -> Lineage:
+    """A descent seen in the standard rows, if rows that nobody could foresee show it too; else PARTIAL, and no pass."""
+    match lineage.inheritance, spot.inheritance:
+        case float(standard), float(other) if other >= SPOT_SHARE * standard:
+            return lineage
+    score = min(spot.score, INDEPENDENT_SCORE) if isinstance(spot.score, float) else INDEPENDENT_SCORE
+    reason = f"the standard rows come from the base, rows chosen by the artifact's digest do not: {spot.reason}"
+    return replace(spot, score=score, relation=Relation.PARTIAL, kinds=(), reason=reason)
+
+
 @dataclass(slots=True)
 class Gate:
     """One run of `check` over one or more artifacts. Bases are read once.
@@ -239,10 +252,7 @@ class Gate:
             return lineage
         # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
         spot = compare_fingerprints(self._measure(opened, digest), self._measure(base.opened, digest), ref, named)
-        if spot.relation in _DESCENT:
-            return lineage
-        reason = f"rows chosen by the artifact's digest do not confirm the standard ones: {spot.reason}"
-        return replace(spot, reason=reason)
+        return confirmed(lineage, spot)
 
     def _sources(self, catalog: Catalog, lineages: Sequence[Lineage]) -> Sources:
         cards: dict[str, Claims] = {}

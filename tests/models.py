@@ -74,7 +74,8 @@ def config(layers: int = LAYERS, **more: object) -> dict[str, object]:
 
 def tokenizer(size: int = VOCABULARY) -> dict[str, object]:
     """A word-level tokenizer.json with digits, punctuation, common words and filler."""
-    words = list("0123456789.,!?:;") + ["the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "on", "are", "with", "as", "be", "at"]
+    common = ("the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "on", "are", "with", "as", "be", "at")
+    words = [*"0123456789.,!?:;", *common]
     words += [f"word{i}" for i in range(size - len(words))]
     return {
         "version": "1.0",

@@ -32,8 +32,9 @@ _UNKNOWN_VALUES = 49152
 class SamplingPlan:
     """The plan and its only free number. Two plans are comparable when they are equal.
 
-    `seed` moves all blocks: "" is the standard plan of every stored fingerprint; a spot check uses the digest of the
-    artifact's own bytes, so that nobody can prepare just the rows that will be read.
+    `seed` moves all blocks, away from the standard ones where there is room. "" is the standard plan of every stored
+    fingerprint; a spot check uses the digest of the artifact's own bytes, so that nobody can prepare just the rows that will be
+    read.
     """
 
     seed: str = ""
@@ -54,5 +55,16 @@ class SamplingPlan:
 
     def _start(self, total: int, columns: int) -> int:
         room = total - min(total, MAX_ROWS)
+        if not self.seed:
+            return self._number(total, columns) % (room + 1)
+        # A spot check looks elsewhere: blocks that touch the standard one come last, where there is no other room.
+        standard = SamplingPlan(version=self.version)._start(total, columns)
+        below, above = max(0, standard - MAX_ROWS + 1), max(0, room - standard - MAX_ROWS + 1)
+        if not below + above:
+            return 0 if standard > room - standard else room
+        choice = self._number(total, columns) % (below + above)
+        return choice if choice < below else standard + MAX_ROWS + choice - below
+
+    def _number(self, total: int, columns: int) -> int:
         text = f"{self.version}:{self.seed}:{total}x{columns}"
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") % (room + 1)
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")

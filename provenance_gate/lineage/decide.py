@@ -76,7 +76,9 @@ def decide(body: BodyEvidence | NotMeasured) -> Decision:
     attention = body.attention is None or body.attention >= DEPENDENT
     if feed_forward and attention and body.layers >= HALF and body.coverage >= HALF:
         if body.correlation < BULK and body.norms is not None and body.norms < LEARNED:
-            reason = f"weights agree in the bulk, norm gains do not ({body.norms:.2f}), as after one common start: {shown}"
+            reason = (
+                f"weights agree in the bulk, norm gains do not ({body.norms:.2f}), as after one common start: {shown}"
+            )
             return Decision((INDEPENDENT_SCORE + DERIVED_SCORE) / 2.0, Relation.SHARED_INITIALIZATION, reason)
         return Decision(_derived_score(body.correlation), Relation.DERIVED, f"the body depends on the base: {shown}")
     if feed_forward or body.layers > 0 or (body.attention is not None and body.attention >= DEPENDENT):

@@ -42,7 +42,9 @@ def sameness(
                 Relation.REFORMATTED, "all sampled values are bit-equal; --exact would compare every value", 2
             )
     if content.value == 1.0 and content.method == "exact" and _held(content) >= _NEARLY_ALL:
-        return Sameness(Relation.REFORMATTED, "every tensor is bit-equal to one of the base; names or buffers differ", 4)
+        return Sameness(
+            Relation.REFORMATTED, "every tensor is bit-equal to one of the base; names or buffers differ", 4
+        )
     matrices = [r for k, r in rows.items() if k.role is not Role.OTHER]
     if (
         matrices

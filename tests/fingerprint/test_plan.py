@@ -27,6 +27,13 @@ def test_another_seed_reads_other_rows() -> None:
     assert len(starts) > 15
 
 
+@given(st.integers(2 * MAX_ROWS + MAX_ROWS, 100_000), st.integers(1, 60_000), st.text(min_size=1, max_size=8))
+def test_a_spot_check_reads_no_standard_row_where_there_is_room(total: int, columns: int, seed: str) -> None:
+    standard = SamplingPlan().rows(Role.FFN_DOWN, (total, columns))
+    spot = SamplingPlan(seed).rows(Role.FFN_DOWN, (total, columns))
+    assert not set(standard) & set(spot)
+
+
 def test_a_7b_model_is_read_to_less_than_half_a_percent() -> None:
     plan, hidden, wide, layers, vocabulary = SamplingPlan(), 4096, 11008, 32, 32000
     shapes = [(Role.FFN_DOWN, (hidden, wide)), (Role.FFN_GATE, (wide, hidden)), (Role.FFN_UP, (wide, hidden))]
