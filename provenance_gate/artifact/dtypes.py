@@ -48,7 +48,8 @@ def decode(raw: bytes | memoryview, dtype: str, name: str) -> NDArray[np.float32
     if dtype in _FP8:
         return _FP8[dtype][np.frombuffer(raw, np.uint8)]
     if dtype in _NUMPY:
-        with np.errstate(over="ignore"):
+        # A signaling NaN raises the invalid flag on its way to float32.
+        with np.errstate(over="ignore", invalid="ignore"):
             return np.frombuffer(raw, _NUMPY[dtype]).astype(np.float32)
     raise ArtifactError(f"tensor {name!r}: values of type {dtype} cannot be read")
 

@@ -26,7 +26,6 @@ _FORMAT_OF_SUFFIX = {
     ".pkl": WeightFormat.PICKLE,
     ".pickle": WeightFormat.PICKLE,
     ".ckpt": WeightFormat.PICKLE,
-    ".bin": WeightFormat.PICKLE,
     ".joblib": WeightFormat.PICKLE,
     ".onnx": WeightFormat.ONNX,
     ".h5": WeightFormat.HDF5,
@@ -37,6 +36,8 @@ _FORMAT_OF_SUFFIX = {
     ".msgpack": WeightFormat.MSGPACK,
     ".tflite": WeightFormat.TFLITE,
 }
+_TORCH_BIN = re.compile(r"(pytorch_model|adapter_model|model|training_args|optimizer|scheduler).*\.bin")
+"""Other .bin files (OpenVINO, tables) are pickles only when their first bytes say so."""
 _TOKENIZER_NAMES = frozenset(
     {"merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "spiece.model"}
 )
@@ -79,8 +80,11 @@ def _walk(root: Path, real_root: Path, below: PurePosixPath, depth: int) -> Iter
         raise ArtifactError(f"{one_line(str(root / below))}: {error.strerror}") from error
     for entry in entries:
         path = below / entry.name
-        if not _is_utf8(entry.name):
-            raise ArtifactError(f"{one_line(repr(str(path)))}: the file name is not UTF-8")
+        if not _is_plain(entry.name):
+            # A line break in a name would let two folders have one manifest digest.
+            raise ArtifactError(
+                f"{one_line(repr(str(path)))}: the file name is not UTF-8, or holds a control character"
+            )
         if entry.is_symlink():
             _check_link(root / path, real_root, path)
             if entry.is_dir():
@@ -94,12 +98,12 @@ def _walk(root: Path, real_root: Path, below: PurePosixPath, depth: int) -> Iter
             raise ArtifactError(f"{path}: a pipe, socket or device, not a regular file")
 
 
-def _is_utf8(name: str) -> bool:
+def _is_plain(name: str) -> bool:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         return False
-    return True
+    return not any(ord(c) < 32 or ord(c) == 127 for c in name)
 
 
 def _mode(path: Path, shown: PurePosixPath) -> int:
@@ -120,10 +124,10 @@ def _check_link(path: Path, real_root: Path, shown: PurePosixPath) -> None:
 
 
 def _hub_cache(real_root: Path) -> Path | None:
-    """The ``models--org--name`` folder whose snapshot `real_root` is: its files are links into ``blobs`` beside it."""
+    """The hub cache that `real_root` is a snapshot of: files there are links into blobs, which may be shared by models."""
     parents = real_root.parents
-    if len(parents) >= 2 and parents[0].name == "snapshots" and parents[1].name.startswith("models--"):
-        return parents[1]
+    if len(parents) >= 3 and parents[0].name == "snapshots" and parents[1].name.startswith("models--"):
+        return parents[2]
     return None
 
 
@@ -142,8 +146,13 @@ def _record(path: Path, shown: PurePosixPath) -> FileRecord:
 def _weight_format(name: str, head: bytes) -> WeightFormat | None:
     """By suffix, corrected by first bytes: what a file calls itself never hides a pickle."""
     by_suffix = next((f for suffix, f in _FORMAT_OF_SUFFIX.items() if name.endswith(suffix)), None)
+    if _TORCH_BIN.fullmatch(name):
+        by_suffix = WeightFormat.PICKLE
     if head.startswith(_LFS_MARK):
         return WeightFormat.LFS_POINTER if by_suffix else None
+    if by_suffix is WeightFormat.SAFETENSORS and head[8:9] == b"{" and head[5:8] == bytes(3):
+        # A header length may by chance begin like a pickle.
+        return WeightFormat.SAFETENSORS
     if head.startswith(b"GGUF"):
         return WeightFormat.GGUF
     if re.match(rb"\x80[\x02-\x05]", head):

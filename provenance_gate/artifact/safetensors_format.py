@@ -6,25 +6,29 @@ unique keys; offsets that start at 0, touch, and end at the end of the file; sha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from provenance_gate.artifact.configfacts import has_lone_surrogate
 from provenance_gate.artifact.dtypes import BITS, byte_size, decode
 from provenance_gate.artifact.interface import FileRecord, StoredTensor, WeightFormat
 from provenance_gate.artifact.inventory import read_small
 from provenance_gate.artifact.jsonfile import kind_of, load_json_object
 from provenance_gate.artifact.ranges import LocalFile, RangeSource, ReadCounter
-from provenance_gate.errors import ArtifactError, MalformedFileError, PathEscapeError, one_line
+from provenance_gate.errors import ArtifactError, MalformedFileError, PathEscapeError, UnsafeFormatError, one_line
 
 MAX_HEADER = 100_000_000
 MAX_NAME = 1024
 MAX_DIMENSIONS = 16
 _MAX_INDEX = 64 << 20
 _LARGEST = 2**63 - 1
+_LARGEST_EMPTY = 2**31 - 1
 INDEX_SUFFIX = ".safetensors.index.json"
 
 
@@ -94,6 +98,8 @@ def _entry(name: str, entry: object, file: str) -> tuple[str, tuple[int, ...], i
     where = f"{file}: tensor {one_line(name, 80)!r}"
     if len(name) > MAX_NAME:
         raise MalformedFileError(f"{where}: name of {len(name)} characters, expected at most {MAX_NAME}")
+    if has_lone_surrogate(name):
+        raise MalformedFileError(f"{where}: name holds half of a character and has no UTF-8 form")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise MalformedFileError(f"{where}: expected an object with dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -108,6 +114,9 @@ def _entry(name: str, entry: object, file: str) -> tuple[str, tuple[int, ...], i
         count *= extent
         if count > _LARGEST:
             raise MalformedFileError(f"{where}: shape has more than 2**63 elements")
+    # No bytes stand behind the other extents of an empty tensor: nothing else would bound the work per row.
+    if not count and prod(extent for extent in shape if extent) > _LARGEST_EMPTY:
+        raise MalformedFileError(f"{where}: shape of an empty tensor, expected extents whose product is below 2**31")
     begin, end = offsets
     size = byte_size(dtype, count)
     if begin > end or size != end - begin:
@@ -148,11 +157,19 @@ def open_weights(
     index = _find_index(at_root)
     notes: list[str] = []
     weight_map: Mapping[str, str] | None = None
+    if not shards:
+        _refuse_disguised(at_root)
     if index is not None:
         weight_map = _read_index(root, index, shards)
         wanted = sorted(set(weight_map.values()))
+        if "model.safetensors" in shards and "model.safetensors" not in wanted:
+            # Loaders differ in which of the two they take: what is measured must be what is run.
+            raise ArtifactError(
+                f"{index.path}: names other weights than model.safetensors beside it; remove one of the two"
+            )
     else:
         wanted = _main_shards(sorted(shards))
+        _refuse_missing(wanted)
     passed_over = sorted(shards.keys() - set(wanted))
     if passed_over:
         notes.append(f"not read, since other files hold the model: {', '.join(map(one_line, passed_over[:5]))}")
@@ -170,9 +187,27 @@ def open_weights(
 
 
 def _find_index(at_root: Sequence[FileRecord]) -> FileRecord | None:
-    found = sorted((f for f in at_root if str(f.path).endswith(INDEX_SUFFIX)), key=lambda f: str(f.path))
-    preferred = [f for f in found if str(f.path) == f"model{INDEX_SUFFIX}"]
-    return next(iter(preferred or found), None)
+    """The one index that loaders look for. Others (of other parts of a pipeline) name no weights of this model."""
+    return next((f for f in at_root if str(f.path) == f"model{INDEX_SUFFIX}"), None)
+
+
+def _refuse_disguised(at_root: Sequence[FileRecord]) -> None:
+    for record in at_root:
+        if str(record.path).endswith(".safetensors") and record.format is not WeightFormat.SAFETENSORS:
+            found = "unknown bytes" if record.format is None else record.format.value
+            raise UnsafeFormatError(f"{record.path}: called safetensors, but its first bytes are those of {found}")
+
+
+def _refuse_missing(names: Sequence[str]) -> None:
+    """Shards are numbered `-00001-of-00003`: without an index the numbers tell whether all are there."""
+    for name in names:
+        numbered = re.fullmatch(r"(.*)-([0-9]{5})-of-([0-9]{5})\.safetensors", name)
+        if numbered:
+            stem, _, of = numbered.groups()
+            wanted = [f"{stem}-{number:05d}-of-{of}.safetensors" for number in range(1, int(of) + 1)]
+            missing = [w for w in wanted if w not in names]
+            if missing:
+                raise ArtifactError(f"{one_line(missing[0])}: missing, though {one_line(name)} is here")
 
 
 def _read_index(root: Path, index: FileRecord, shards: Mapping[str, FileRecord]) -> dict[str, str]:
