@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance_gate.artifact.configfacts import has_lone_surrogate
 from provenance_gate.artifact.dtypes import BITS, byte_size, decode
 from provenance_gate.artifact.interface import FileRecord, StoredTensor, WeightFormat
 from provenance_gate.artifact.inventory import read_small
@@ -98,8 +97,6 @@ def _entry(name: str, entry: object, file: str) -> tuple[str, tuple[int, ...], i
     where = f"{file}: tensor {one_line(name, 80)!r}"
     if len(name) > MAX_NAME:
         raise MalformedFileError(f"{where}: name of {len(name)} characters, expected at most {MAX_NAME}")
-    if has_lone_surrogate(name):
-        raise MalformedFileError(f"{where}: name holds half of a character and has no UTF-8 form")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise MalformedFileError(f"{where}: expected an object with dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

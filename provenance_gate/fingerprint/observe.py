@@ -34,6 +34,10 @@ VECTOR_LIMIT = 1 << 16
 STRIDED = 4096
 """Values per tensor that WVC keeps (reference definition)."""
 
+SAMPLED_EXPERTS = 16
+"""Experts of a layer that are sampled, by number. Mixtures with hundreds would cost a gigabyte of rows else."""
+_EXPERTS = frozenset({Role.EXPERT_GATE, Role.EXPERT_UP, Role.EXPERT_DOWN})
+
 T = TypeVar("T")
 U = TypeVar("U")
 Progress = Callable[[int, int], None]
@@ -143,7 +147,7 @@ def observe(
     """
     plan = plan or SamplingPlan()
     whole_too = artifact.weight_bytes <= EXACT_LIMIT if exact is None else exact
-    matrices = [t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1]]
+    matrices = [t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1] and _is_sampled(t.key)]
     vectors = [t for t in artifact.canonical if len(t.shape) == 1 and 0 < t.shape[0] <= VECTOR_LIMIT]
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         rows = dict(_run(pool, lambda t: (t.key, _sample(t, plan)), matrices, progress))
@@ -166,6 +170,10 @@ def _run(
         if progress:
             progress(done, len(items))
         yield result
+
+
+def _is_sampled(key: TensorKey) -> bool:
+    return key.role not in _EXPERTS or not key.part.isdigit() or int(key.part) < SAMPLED_EXPERTS
 
 
 def _sample(tensor: CanonicalTensor, plan: SamplingPlan) -> SampledRows:

@@ -46,7 +46,9 @@ def save_model(folder: Path, tensors: Mapping[str, Array], config: Mapping[str, 
     return folder
 
 
-def save_shards(folder: Path, shards: Sequence[Mapping[str, Array]], weight_map: Mapping[str, object] | None = None) -> Path:
+def save_shards(
+    folder: Path, shards: Sequence[Mapping[str, Array]], weight_map: Mapping[str, object] | None = None
+) -> Path:
     """Shards with an index; `weight_map` replaces the true one."""
     names = [f"model-{n:05}-of-{len(shards):05}.safetensors" for n in range(1, len(shards) + 1)]
     for name, tensors in zip(names, shards, strict=True):

