@@ -66,8 +66,9 @@ def check(
     """
     from pathlib import Path
 
-    from provenance_gate.gate import BaseOption, Gate, Reading
+    from provenance_gate.gate import Gate
     from provenance_gate.policy.load import load_policy
+    from provenance_gate.reading import BaseOption, Reading
 
     sources = [artifacts] if isinstance(artifacts, str) else list(artifacts)
     gate = Gate(
@@ -78,13 +79,13 @@ def check(
 
 def compare(artifact: str, base: str, *, exact: bool | None = None) -> Lineage:
     """One lineage of `artifact` to `base` (``[ID=]SOURCE``), with all signals. Raises ProvenanceGateError."""
-    from provenance_gate import gate
+    from provenance_gate import reading
 
-    return gate.compare(artifact, base, gate.Reading(exact=exact))[2]
+    return reading.compare(artifact, base, reading.Reading(exact=exact))[2]
 
 
 def fingerprint(artifact: str, *, exact: bool | None = None) -> Fingerprint:
     """All signals of a model, as they would stand in a fingerprint file. Raises ProvenanceGateError."""
-    from provenance_gate import gate
+    from provenance_gate import reading
 
-    return gate.fingerprint(artifact, gate.Reading(exact=exact))
+    return reading.fingerprint(artifact, reading.Reading(exact=exact))

@@ -1,188 +1,181 @@
 """The command line: arguments, streams and exit codes. It decides nothing.
 
 Exit codes: 0 pass; 1 the policy failed; 2 usage, or policy unreadable; 3 artifact or registry could not be read or measured.
+Modules that do work are imported by the command that needs them: `--help` answers at once.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
+import click
 
 from provenance_gate._version import __version__
 from provenance_gate.errors import PolicyError, ProvenanceGateError, ReportError, UsageError, one_line
 from provenance_gate.terminal import Terminal
 
 if TYPE_CHECKING:
-    from provenance_gate.gate import Reading
+    from provenance_gate.reading import Reading
     from provenance_gate.report.interface import ReportOptions
 
-HELP = """Check from the weights where a machine-learning model comes from.
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-Start here:
-
-  provenance-gate compare ./model ./base     derived from that one?
-
-  provenance-gate check ./model --base ORG/NAME=./base --bom bom.json
-
-  provenance-gate policy init                a policy to start from
-
-Exit codes: 0 pass; 1 the policy failed; 2 usage, or policy unreadable; 3 a model could not be read.
-"""
-
-app = typer.Typer(
-    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-)
-policy_app = typer.Typer(help="Write, check and explain policies.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(policy_app, name="policy")
+_PATH = click.Path(path_type=Path)
 
 
-class Severities(str, Enum):
-    """Choices of --fail-on."""
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="provenance-gate %(version)s")
+def app() -> None:
+    """Check from the weights where a machine-learning model comes from.
 
-    error = "error"
-    warning = "warning"
-    note = "note"
-    never = "never"
+    \b
+    Start here:
+      provenance-gate compare ./model ./base       is this model derived from that one?
+      provenance-gate check ./model --base ORG/NAME=./base --bom bom.cdx.json
+                                                   the gate: policy, verdict, ML-BOM
+      provenance-gate policy init                  a commented policy to start from
 
-
-class BomVersion(str, Enum):
-    """Choices of --bom-version."""
-
-    v1_6 = "1.6"
-    v1_7 = "1.7"
-
-
-class ShortFormat(str, Enum):
-    """Choices of --format where only two make sense."""
-
-    human = "human"
-    json = "json"
+    \b
+    Exit codes: 0 pass; 1 the policy failed; 2 usage, or policy unreadable;
+    3 a model could not be read.
+    """
 
 
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result here instead of to stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes on stderr.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail in the human report.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something breaks.")]
-NoColor = Annotated[bool, typer.Option("--no-color", help="No color, as NO_COLOR=1 does.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Threads; default: one per core.")]
-Exact = Annotated[bool, typer.Option("--exact", help="Read every byte of the weights, also above 512 MiB.")]
-MaxTier = Annotated[
-    int,
-    typer.Option("--max-tier", min=0, max=4, help="1: metadata and tokenizer only; 2: sampled rows; 4: whole files."),
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Never use the network. (This version never does.)")]
-
-
-def _reading(jobs: int | None, exact: bool, max_tier: int, terminal: Terminal) -> Reading:
-    from provenance_gate.gate import Reading
-
-    return Reading(
-        exact=True if exact else None,
-        max_tier=max_tier,
-        jobs=jobs or os.cpu_count() or 2,
-        progress=terminal.progress,
+def _reading_options(command: Command) -> Command:
+    """Options of every command that reads models."""
+    options = (
+        click.option("--exact", is_flag=True, help="Read every byte of the weights, also above 512 MiB."),
+        click.option(
+            "--max-tier",
+            type=click.IntRange(0, 4),
+            default=4,
+            show_default=True,
+            help="1: metadata and tokenizer only; 2: sampled rows; 4: whole files.",
+        ),
+        click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Threads; default: one per core."),
+        click.option("--offline", is_flag=True, help="Never use the network. (This version never does.)"),
     )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _output_options(command: Command) -> Command:
+    """Options of every command that prints a report."""
+    options = (
+        click.option("-o", "--output", type=_PATH, help="Write the result here instead of to stdout."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, no notes on stderr."),
+        click.option("-v", "--verbose", is_flag=True, help="More detail in the human report."),
+        click.option("--no-color", is_flag=True, help="No color, as NO_COLOR=1 does."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_debug = click.option("--debug", is_flag=True, help="Show a traceback when something breaks.")
 
 
 @app.command()
+@click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
+@click.option(
+    "-p",
+    "--policy",
+    default="builtin:baseline",
+    show_default=True,
+    help="A policy file, or builtin:baseline, builtin:release, builtin:strict.",
+)
+@click.option("--policy-sha256", help="Refuse any policy but the one with this digest (see policy explain).")
+@click.option(
+    "-b",
+    "--base",
+    "bases",
+    multiple=True,
+    metavar="[ID=]SOURCE",
+    help="Weights or fingerprint file of a base; repeatable.",
+)
+@click.option(
+    "--registry",
+    "registries",
+    multiple=True,
+    type=_PATH,
+    help="Folder with a further catalog of base models; repeatable.",
+)
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    help="Also write a report: human, json or cyclonedx; repeatable.",
+)
+@click.option("--bom", type=_PATH, help="Short for --report cyclonedx=FILE.")
+@click.option(
+    "--bom-version", type=click.Choice(["1.6", "1.7"]), default="1.6", show_default=True, help="CycloneDX version."
+)
+@click.option("--reproducible", is_flag=True, help="BOM without serial number and timestamp.")
+@click.option(
+    "-f", "--format", "output_format", default="human", show_default=True, help="On stdout: human, json or cyclonedx."
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "note", "never"]),
+    default="error",
+    show_default=True,
+    help="Least severity that fails the run.",
+)
+@click.option("--strict", is_flag=True, help="Short for --fail-on warning.")
+@click.option("--exit-zero", is_flag=True, help="Exit 0 where it would be 1. Never hides 2 or 3.")
+@click.option("-r", "--recursive", is_flag=True, help="Check every model folder below the given paths.")
+@click.option("--allow-empty", is_flag=True, help="Exit 0 when there is no model at all.")
+@_reading_options
+@_output_options
+@_debug
 def check(
-    artifacts: Annotated[
-        list[str], typer.Argument(metavar="ARTIFACT...", help="Model folders or weight files.", show_default=False)
-    ],
-    policy: Annotated[
-        str, typer.Option("--policy", "-p", help="A policy file, or builtin:baseline, builtin:release, builtin:strict.")
-    ] = "builtin:baseline",
-    policy_sha256: Annotated[
-        str | None,
-        typer.Option(
-            "--policy-sha256",
-            help="Refuse any other policy than the one with this digest (see policy explain).",
-            show_default=False,
-        ),
-    ] = None,
-    base: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--base",
-            "-b",
-            metavar="[ID=]SOURCE",
-            help="Weights or fingerprint file of a base; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    registry: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--registry", help="Folder with a further catalog of base models; repeatable.", show_default=False
-        ),
-    ] = None,
-    report: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--report",
-            metavar="FORMAT=FILE",
-            help="Also write a report: human, json or cyclonedx; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    bom: Annotated[
-        Path | None, typer.Option("--bom", help="Short for --report cyclonedx=FILE.", show_default=False)
-    ] = None,
-    bom_version: Annotated[BomVersion, typer.Option("--bom-version", help="CycloneDX version.")] = BomVersion.v1_6,
-    reproducible: Annotated[
-        bool, typer.Option("--reproducible", help="BOM without serial number and timestamp.")
-    ] = False,
-    output_format: Annotated[
-        str, typer.Option("--format", "-f", help="Format on stdout: human, json or cyclonedx.")
-    ] = "human",
-    output: Output = None,
-    fail_on: Annotated[
-        Severities, typer.Option("--fail-on", help="Least severity that fails the run.")
-    ] = Severities.error,
-    strict: Annotated[bool, typer.Option("--strict", help="Short for --fail-on warning.")] = False,
-    exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit 0 where it would be 1. Never hides 2 or 3.")
-    ] = False,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Check every model folder below the given paths.")
-    ] = False,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Exit 0 when there is no model at all.")] = False,
-    exact: Exact = False,
-    max_tier: MaxTier = 4,
-    jobs: Jobs = None,
-    offline: Offline = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
-    debug: Debug = False,
-) -> None:
-    """The gate: test the claims of a model release against its weights, and judge by policy."""
+    artifacts: tuple[str, ...],
+    policy: str,
+    policy_sha256: str | None,
+    bases: tuple[str, ...],
+    registries: tuple[Path, ...],
+    reports: tuple[str, ...],
+    bom: Path | None,
+    bom_version: str,
+    reproducible: bool,
+    output_format: str,
+    fail_on: str,
+    strict: bool,
+    exit_zero: bool,
+    recursive: bool,
+    allow_empty: bool,
+    output: Path | None,
+    verbose: bool,
+    **common: Any,
+) -> int:
+    """The gate: test what a model release claims against its weights, and judge by policy."""
     from provenance_gate.artifact.load import NoModelError
-    from provenance_gate.gate import BaseOption, Gate, find_artifacts
+    from provenance_gate.gate import Gate, find_artifacts
     from provenance_gate.policy.interface import FailOn
     from provenance_gate.policy.load import load_policy
+    from provenance_gate.reading import BaseOption
     from provenance_gate.report import find_format
 
-    reports = [_report_option(r) for r in report or ()] + ([("cyclonedx", bom)] if bom else [])
-    for name in (output_format, *(name for name, _ in reports)):
+    wanted = [_report_option(r) for r in reports] + ([("cyclonedx", bom)] if bom else [])
+    for name in (output_format, *(name for name, _ in wanted)):
         find_format(name)
-    terminal = Terminal(quiet=quiet, no_color=no_color)
+    terminal = _terminal(common)
     loaded = load_policy(policy)
     if policy_sha256 is not None and policy_sha256.lower() != loaded.sha256:
         raise PolicyError(f"has sha256 {loaded.sha256}, expected {one_line(policy_sha256, 80)}", file=loaded.file)
     gate = Gate(
         policy=loaded,
-        bases=[BaseOption.parse(b) for b in base or ()],
-        registries=registry or (),
-        reading=_reading(jobs, exact, max_tier, terminal),
-        fail_on=FailOn.WARNING if strict else FailOn(fail_on.value),
+        bases=[BaseOption.parse(b) for b in bases],
+        registries=registries,
+        reading=_reading(common, terminal),
+        fail_on=FailOn.WARNING if strict else FailOn(fail_on),
     )
     try:
         found = gate.run(find_artifacts(artifacts, recursive=recursive), timestamp=_timestamp())
@@ -190,87 +183,87 @@ def check(
         if not allow_empty:
             raise
         terminal.note(f"{error}; nothing to check")
-        return
+        return 0
     finally:
         terminal.close()
-    options = _options(
-        terminal, verbose=verbose, bom_version=bom_version.value, reproducible=reproducible, to_file=output is not None
-    )
+    form = {"verbose": verbose, "bom_version": bom_version, "reproducible": reproducible}
     # All are rendered before any is written: a report that may not be written leaves none behind half done.
-    rendered = [(path, find_format(name).render(found, _plain(options))) for name, path in reports]
-    text = find_format(output_format).render(found, options)
+    rendered = [(path, find_format(name).render(found, _options(None, **form))) for name, path in wanted]
+    text = find_format(output_format).render(found, _options(None if output else terminal, **form))
     for path, content in rendered:
         _write(path, content)
     _print_or_write(text, output)
-    raise typer.Exit(0 if exit_zero else found.exit_code)
+    return 0 if exit_zero else found.exit_code
 
 
 @app.command()
-def compare(
-    artifact: Annotated[str, typer.Argument(help="A model folder, weight file or fingerprint file.")],
-    base: Annotated[str, typer.Argument(help="[ID=]SOURCE: the model that it may come from.")],
-    output_format: Annotated[ShortFormat, typer.Option("--format", "-f", help="Format on stdout.")] = ShortFormat.human,
-    output: Output = None,
-    exact: Exact = False,
-    max_tier: MaxTier = 4,
-    jobs: Jobs = None,
-    offline: Offline = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
-    debug: Debug = False,
-) -> None:
-    """One lineage with all signals. Informs: exit 0 whatever it finds."""
-    from provenance_gate import gate
+@click.argument("artifact")
+@click.argument("base", metavar="[ID=]BASE")
+@click.option(
+    "-f",
+    "--format",
+    "output_format",
+    type=click.Choice(["human", "json"]),
+    default="human",
+    show_default=True,
+    help="Format on stdout.",
+)
+@_reading_options
+@_output_options
+@_debug
+def compare(artifact: str, base: str, output_format: str, output: Path | None, verbose: bool, **common: Any) -> None:
+    """One lineage with all signals. Informs: exit 0 whatever it finds.
 
-    terminal = Terminal(quiet=quiet, no_color=no_color)
+    ARTIFACT and BASE are model folders, weight files or fingerprint files.
+    """
+    from provenance_gate import reading
+
+    terminal = _terminal(common)
     try:
-        subject, ref, lineage = gate.compare(artifact, base, _reading(jobs, exact, max_tier, terminal))
+        subject, ref, lineage = reading.compare(artifact, base, _reading(common, terminal))
     finally:
         terminal.close()
-    if output_format is ShortFormat.json:
+    if output_format == "json":
         from provenance_gate.report.json_report import render_compare as render_json
 
         text = render_json(subject, ref, lineage)
     else:
         from provenance_gate.report.human import render_compare
 
-        text = render_compare(subject, ref, lineage, _options(terminal, verbose=verbose, to_file=output is not None))
+        text = render_compare(subject, ref, lineage, _options(None if output else terminal, verbose=verbose))
     _print_or_write(text, output)
 
 
 @app.command()
-def fingerprint(
-    artifact: Annotated[str, typer.Argument(help="A model folder or weight file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.safetensors).", show_default=False)],
-    exact: Exact = False,
-    jobs: Jobs = None,
-    offline: Offline = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
+@click.argument("artifact")
+@click.option("-o", "--output", type=_PATH, required=True, help="File to write (.safetensors).")
+@_reading_options
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no notes on stderr.")
+@_debug
+def fingerprint(artifact: str, output: Path, **common: Any) -> None:
     """Keep what is needed to recognize a model without its weights: one file, a few MB."""
-    from provenance_gate import gate
+    from provenance_gate import reading
     from provenance_gate.fingerprint.container import save_fingerprint
 
-    terminal = Terminal(quiet=quiet, no_color=False)
+    terminal = _terminal(common)
     try:
-        found = gate.fingerprint(artifact, _reading(jobs, exact, 4, terminal))
+        found = reading.fingerprint(artifact, _reading(common, terminal))
     finally:
         terminal.close()
     save_fingerprint(found, output)
     terminal.note(f"wrote {output} ({output.stat().st_size:,} bytes)")
 
 
-PolicyArgument = Annotated[str, typer.Argument(metavar="POLICY", help="A policy file, or builtin:NAME.")]
+@app.group("policy")
+def policy_group() -> None:
+    """Write, check and explain policies."""
 
 
-@policy_app.command("init")
-def policy_init(
-    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("provenance-policy.yaml"),
-    debug: Debug = False,
-) -> None:
-    """Write a commented policy to start from. Never overwrites."""
+@policy_group.command("init")
+@click.argument("path", type=_PATH, default=Path("provenance-policy.yaml"))
+@_debug
+def policy_init(path: Path, **_: Any) -> None:
+    """Write a commented policy to start from (default: provenance-policy.yaml). Never overwrites."""
     from provenance_gate.policy.explain import STARTER
 
     title = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.stem) or "policy"
@@ -281,24 +274,27 @@ def policy_init(
         raise UsageError(f"{path} exists; give another name") from error
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}") from error
-    typer.echo(
+    click.echo(
         f"wrote {path}\nnext:  provenance-gate check MODEL --policy {path} --base ORG/NAME=PATH --bom bom.cdx.json"
     )
 
 
-@policy_app.command("validate")
-def policy_validate(policy: PolicyArgument, debug: Debug = False) -> None:
-    """Check a policy and all that it extends."""
+@policy_group.command("validate")
+@click.argument("policy")
+@_debug
+def policy_validate(policy: str, **_: Any) -> None:
+    """Check a policy and all that it extends. POLICY is a file, or builtin:NAME."""
     from provenance_gate.policy.load import load_policy
 
     loaded = load_policy(policy)
-    typer.echo(
-        f"{one_line(policy)}: valid, {len(loaded.rules)} rules, {len(loaded.waivers)} waivers, sha256 {loaded.sha256}"
-    )
+    counts = f"{len(loaded.rules)} rules, {len(loaded.waivers)} waivers"
+    click.echo(f"{one_line(policy)}: valid, {counts}, sha256 {loaded.sha256}")
 
 
-@policy_app.command("schema")
-def policy_schema(output: Output = None, debug: Debug = False) -> None:
+@policy_group.command("schema")
+@click.option("-o", "--output", type=_PATH, help="Write it here instead of to stdout.")
+@_debug
+def policy_schema(output: Path | None, **_: Any) -> None:
     """Print the JSON Schema of policies, for editors."""
     import json
 
@@ -307,31 +303,30 @@ def policy_schema(output: Output = None, debug: Debug = False) -> None:
     _print_or_write(json.dumps(schema(), indent=2) + "\n", output)
 
 
-@policy_app.command("explain")
-def policy_explain(policy: PolicyArgument, debug: Debug = False) -> None:
-    """Say in plain words what a policy would check."""
+@policy_group.command("explain")
+@click.argument("policy")
+@_debug
+def policy_explain(policy: str, **_: Any) -> None:
+    """Say in plain words what a policy would check. POLICY is a file, or builtin:NAME."""
     from provenance_gate.policy.explain import explain
     from provenance_gate.policy.load import load_policy
 
-    typer.echo(explain(load_policy(policy)), nl=False)
+    click.echo(explain(load_policy(policy)), nl=False)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"provenance-gate {__version__}")
-        raise typer.Exit
+def _terminal(common: dict[str, Any]) -> Terminal:
+    return Terminal(quiet=common["quiet"], no_color=common.get("no_color", False))
 
 
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    pass
+def _reading(common: dict[str, Any], terminal: Terminal) -> Reading:
+    from provenance_gate.reading import Reading
 
-
-_root.__doc__ = HELP
+    return Reading(
+        exact=True if common["exact"] else None,
+        max_tier=common["max_tier"],
+        jobs=common["jobs"] or os.cpu_count() or 2,
+        progress=terminal.progress,
+    )
 
 
 def _report_option(text: str) -> tuple[str, Path]:
@@ -351,16 +346,13 @@ def _timestamp() -> datetime | None:
         raise UsageError(f"SOURCE_DATE_EPOCH={epoch!r}: expected seconds since 1970") from error
 
 
-def _options(terminal: Terminal, *, to_file: bool, **chosen: Any) -> ReportOptions:
+def _options(terminal: Terminal | None, **form: Any) -> ReportOptions:
+    """For a terminal, or (None) for a file: no color, 100 columns."""
     from provenance_gate.report.interface import ReportOptions
 
-    return ReportOptions(color=terminal.color and not to_file, width=terminal.width if not to_file else 100, **chosen)
-
-
-def _plain(options: ReportOptions) -> ReportOptions:
-    from dataclasses import replace
-
-    return replace(options, color=False, width=100)
+    if terminal is None:
+        return ReportOptions(**form)
+    return ReportOptions(color=terminal.color, width=terminal.width, **form)
 
 
 def _print_or_write(text: str, output: Path | None) -> None:
@@ -384,31 +376,24 @@ def _write(path: Path, text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run, and turn every error into one line and an exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
     try:
-        code = app(args=given, prog_name="provenance-gate", standalone_mode=False)
+        code = app.main(args=given, prog_name="provenance-gate", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
     except ProvenanceGateError as error:
-        code = _fail(str(error), error.exit_code, debug="--debug" in given)
+        code = _fail(str(error), error.exit_code, debug=debug)
     except BrokenPipeError:
         # The reader of stdout went away: nothing was judged for it to see. Keep Python's own flush at exit quiet.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
         code = 3
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         code = _fail("interrupted", 130, debug=False)
     except Exception as error:  # noqa: BLE001  Python's own exit code for a crash is 1, which would read as "policy failed".
-        code = _usage(error)
-        if code is None:
-            text = f"internal error: {type(error).__name__}: {one_line(str(error))}; --debug shows where"
-            code = _fail(text, 3, debug="--debug" in given)
+        text = f"internal error: {type(error).__name__}: {one_line(str(error))}; --debug shows where"
+        code = _fail(text, 3, debug=debug)
     raise SystemExit(code or 0)
-
-
-def _usage(error: Exception) -> int | None:
-    """The exit code of an error that the argument parser raised and can show by itself; None for any other."""
-    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
-    if not callable(show) or not isinstance(code, int):
-        return None
-    show()
-    return code
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:

@@ -5,8 +5,7 @@ artifact -> fingerprint -> (registry) -> lineage -> policy -> report
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
@@ -14,22 +13,31 @@ from pathlib import Path
 from urllib.parse import quote
 
 from provenance_gate._version import __version__
-from provenance_gate.artifact.digests import digest_files, manifest_sha256
-from provenance_gate.artifact.interface import Artifact, BaseClaim, Claims, NotMeasured
+from provenance_gate.artifact.digests import manifest_sha256
+from provenance_gate.artifact.interface import Claims, NotMeasured
 from provenance_gate.artifact.inventory import find_model_folders
 from provenance_gate.artifact.load import NoModelError, OpenedArtifact, open_artifact
 from provenance_gate.data import data_dir
 from provenance_gate.errors import ArtifactError, UsageError, one_line
-from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
-from provenance_gate.fingerprint.interface import Fingerprint, Subject
+from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.plan import SamplingPlan
 from provenance_gate.lineage.ancestry import Sources, ancestry
 from provenance_gate.lineage.compare import compare as compare_fingerprints
-from provenance_gate.lineage.interface import INDEPENDENT_SCORE, BaseRef, Lineage, Relation
+from provenance_gate.lineage.interface import INDEPENDENT_SCORE, Lineage, Relation
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
 from provenance_gate.policy.interface import FailOn, Policy, Verdict
+from provenance_gate.reading import (
+    BaseOption,
+    Model,
+    Reading,
+    base_ref,
+    claims_of,
+    local_path,
+    read_model,
+    with_digests,
+)
 from provenance_gate.registry.catalog import Catalog
 from provenance_gate.registry.licenses import shipped_licenses
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
@@ -38,127 +46,6 @@ SPOT_SHARE = 0.5
 """Least share of the inheritance in the standard rows that the spot-check rows must show. Both estimate the same share of
 variance from different rows of the same matrices; in honest models they differ by a few percent."""
 _DESCENT = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.DERIVED})
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, of)."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaseOption:
-    """One ``--base [ID=]SOURCE``."""
-
-    id: str | None
-    source: str
-
-    @staticmethod
-    def parse(text: str) -> BaseOption:
-        """Split at the first ``=``; a path that exists as it stands is never split. Raises UsageError."""
-        if not text:
-            raise UsageError("--base: expected [ID=]SOURCE, found nothing")
-        if Path(text).exists() or "=" not in text:
-            return BaseOption(None, text)
-        base_id, source = text.split("=", 1)
-        if not base_id or not source:
-            raise UsageError(f"--base {text!r}: expected ID=SOURCE with both parts")
-        return BaseOption(base_id, source)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How models are read. `exact` None: whole up to 512 MiB; `max_tier` as DESIGN 3.2; `jobs` threads."""
-
-    exact: bool | None = None
-    max_tier: int = 4
-    jobs: int = field(default_factory=lambda: os.cpu_count() or 2)
-    progress: Progress | None = None
-
-    def steps(self, what: str) -> Callable[[int, int], None] | None:
-        """Progress of one piece of work."""
-        report = self.progress
-        return None if report is None else lambda done, of: report(what, done, of)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model to compare: measured, and still open unless it came as a fingerprint file."""
-
-    fingerprint: Fingerprint
-    opened: OpenedArtifact | None
-
-
-def local_path(source: str) -> Path:
-    """`source` as a path that exists. Raises ArtifactError for what this version cannot reach."""
-    path = Path(source)
-    if "://" not in source and path.exists():
-        return path
-    if "://" in source or source.count("/") == 1:
-        raise ArtifactError(
-            f"{source!r} is not a local path; models are read from local folders and files in this version"
-        )
-    raise ArtifactError(f"{source!r}: no such file or folder")
-
-
-def read_model(source: str, reading: Reading) -> Model:
-    """Measure a model folder or file, or load a fingerprint file."""
-    path = local_path(source)
-    if path.is_file() and is_fingerprint(path):
-        return Model(load_fingerprint(path), None)
-    opened = open_artifact(path)
-    steps = reading.steps(f"reading {opened.artifact.name}")
-    measured = measure(
-        opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
-    )
-    return Model(measured, opened)
-
-
-def fingerprint(source: str, reading: Reading | None = None) -> Fingerprint:
-    """The fingerprint of a model, file digests included."""
-    reading = reading or Reading()
-    model = read_model(source, reading)
-    if model.opened is None:
-        return model.fingerprint
-    artifact = _with_digests(model.opened, reading)
-    return replace(model.fingerprint, subject=Subject(artifact.name, artifact.files, artifact.claims))
-
-
-def compare(artifact: str, base: str, reading: Reading | None = None) -> tuple[Artifact | Subject, BaseRef, Lineage]:
-    """One lineage with all signals. Neither model's files are hashed."""
-    reading = reading or Reading()
-    option = BaseOption.parse(base)
-    ours, theirs = read_model(artifact, reading), read_model(option.source, reading)
-    subject = ours.fingerprint.subject
-    ref = _ref(option, theirs, subject.claims.bases)
-    lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, _claims_of(ref.id, subject.claims.bases))
-    return (ours.opened.artifact if ours.opened else subject), ref, lineage
-
-
-def _with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:
-    artifact = opened.artifact
-    total = sum(f.size for f in artifact.files)
-    done = 0
-    report = reading.steps(f"hashing {artifact.name}")
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        if report is not None:
-            report(done, total)
-
-    files = digest_files(opened.root, artifact.files, reading.jobs, add if report else None)
-    return replace(artifact, files=files)
-
-
-def _claims_of(base_id: str, claims: Sequence[BaseClaim]) -> tuple[BaseClaim, ...]:
-    return tuple(c for c in claims if c.id.casefold() == base_id.casefold())
-
-
-def _ref(option: BaseOption, model: Model, claims: Sequence[BaseClaim]) -> BaseRef:
-    """Which base an option stands for: the id it gives, else the only one that is declared, else its own name."""
-    declared = {c.id.casefold(): c for c in claims}
-    base_id = option.id
-    if base_id is None:
-        base_id = next(iter(declared.values())).id if len(declared) == 1 else model.fingerprint.subject.name
-    claim = declared.get(base_id.casefold())
-    return BaseRef(claim.id if claim else base_id, option.source, claim.revision if claim else None)
 
 
 def confirmed(lineage: Lineage, spot: Lineage) -> Lineage:
@@ -202,7 +89,7 @@ class Gate:
     def _check(self, source: str, catalog: Catalog) -> ArtifactResult:
         opened = open_artifact(local_path(source))
         with ThreadPoolExecutor(max_workers=1) as pool:
-            hashing = pool.submit(_with_digests, opened, self.reading)
+            hashing = pool.submit(with_digests, opened, self.reading)
             ours = self._measure(opened)
             artifact = hashing.result()
         digest = manifest_sha256(artifact.files)
@@ -245,8 +132,8 @@ class Gate:
     def _lineage(self, option: BaseOption, ours: Fingerprint, opened: OpenedArtifact, digest: str) -> Lineage:
         base = self._model(option.source)
         claims = opened.artifact.claims.bases
-        ref = _ref(option, base, claims)
-        named = _claims_of(ref.id, claims)
+        ref = base_ref(option, base, claims)
+        named = claims_of(ref.id, claims)
         lineage = compare_fingerprints(ours, base.fingerprint, ref, named)
         if lineage.relation not in _DESCENT or base.opened is None:
             return lineage

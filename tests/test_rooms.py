@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "provenance_gate"
-ORDER = ("errors", "artifact", "fingerprint", "lineage", "policy", "report", "gate", "cli")
+ORDER = ("errors", "artifact", "fingerprint", "lineage", "policy", "report", "reading", "gate", "cli")
 MAY_IMPORT = {
     "errors": set(),
     "data": {"errors"},
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "policy": {"artifact", "lineage", "data", "errors"},
     "report": {"artifact", "fingerprint", "lineage", "policy", "errors"},
     "terminal": {"errors"},
+    "reading": {"artifact", "fingerprint", "lineage", "errors"},
 }
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 

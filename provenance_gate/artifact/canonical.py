@@ -30,6 +30,10 @@ Segments = tuple[tuple[int, int], ...]
 _TURN_BLOCK = 1 << 22
 """Elements read at a time when a matrix is stored transposed: only saves memory, never changes a value."""
 
+_MAX_EXPERTS = 4096
+_MAX_HEADS = 1 << 16
+"""Above any real model. An empty tensor may state any extent, so its bytes do not bound the number of views."""
+
 KNOWN_PREFIXES = (
     "",
     "model.",
@@ -139,7 +143,8 @@ def canonical_tensors(
         views = _views(item, query_rows.get((item.stack, item.layer)), config)
         if views is None:
             notes.append(
-                f"{one_line(item.stored.name)}: the heads that config.json states do not fit its shape; kept whole"
+                f"{one_line(item.stored.name)}: its parts (heads, experts) cannot be told by its shape and config.json; "
+                "kept whole"
             )
             continue
         if any(view.key in tensors for view in views):
@@ -165,7 +170,7 @@ def _drop_second_sets(named: Sequence[NamedTensor]) -> tuple[tuple[NamedTensor, 
     for item in named:
         if item.layer is not None:
             sizes[item.prefix] = sizes.get(item.prefix, 0) + item.stored.size
-    if len(sizes) < 2:
+    if not sizes:
         return tuple(named), []
     chosen = min(sizes, key=lambda p: (p not in KNOWN_PREFIXES, -sizes[p], len(p), p))
     dropped = sorted(p for p in sizes if p != chosen)
@@ -223,7 +228,7 @@ def _segments(
     if layout in (Layout.ROWS, Layout.COLUMNS):
         return {q: ((0, query_rows),), k: ((query_rows, other),), v: ((query_rows + other, other),)}
     heads = None if isinstance(config, NotMeasured) else config.num_attention_heads
-    if not heads or query_rows % heads or heads > query_rows:
+    if not heads or query_rows % heads or not heads <= min(query_rows, _MAX_HEADS):
         return None
     width = query_rows // heads
     groups, rest = divmod(other, width)
@@ -239,7 +244,7 @@ def _segments(
 
 def _stacked(item: NamedTensor) -> list[TensorView] | None:
     shape = item.stored.shape
-    if len(shape) != 3 or shape[1] % len(item.entry.roles):
+    if len(shape) != 3 or shape[0] > _MAX_EXPERTS or shape[1] % len(item.entry.roles):
         return None
     experts, rows, columns = shape
     per = rows // len(item.entry.roles)

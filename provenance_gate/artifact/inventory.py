@@ -59,6 +59,7 @@ def list_files(root: Path) -> tuple[FileRecord, ...]:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{root}: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISREG(status.st_mode):
+        _check_name(PurePosixPath(root.name))
         return (_record(root, PurePosixPath(root.name)),)
     if not stat.S_ISDIR(status.st_mode):
         raise ArtifactError(f"{root}: neither a folder nor a regular file")
@@ -80,11 +81,7 @@ def _walk(root: Path, real_root: Path, below: PurePosixPath, depth: int) -> Iter
         raise ArtifactError(f"{one_line(str(root / below))}: {error.strerror}") from error
     for entry in entries:
         path = below / entry.name
-        if not _is_plain(entry.name):
-            # A line break in a name would let two folders have one manifest digest.
-            raise ArtifactError(
-                f"{one_line(repr(str(path)))}: the file name is not UTF-8, or holds a control character"
-            )
+        _check_name(path)
         if entry.is_symlink():
             _check_link(root / path, real_root, path)
             if entry.is_dir():
@@ -98,12 +95,15 @@ def _walk(root: Path, real_root: Path, below: PurePosixPath, depth: int) -> Iter
             raise ArtifactError(f"{path}: a pipe, socket or device, not a regular file")
 
 
-def _is_plain(name: str) -> bool:
+def _check_name(path: PurePosixPath) -> None:
     try:
-        name.encode("utf-8")
+        path.name.encode("utf-8")
+        plain = not any(ord(c) < 32 or ord(c) == 127 for c in path.name)
     except UnicodeEncodeError:
-        return False
-    return not any(ord(c) < 32 or ord(c) == 127 for c in name)
+        plain = False
+    if not plain:
+        # A line break in a name would let two folders have one manifest digest.
+        raise ArtifactError(f"{one_line(repr(str(path)))}: the file name is not UTF-8, or holds a control character")
 
 
 def _mode(path: Path, shown: PurePosixPath) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from provenance_gate.artifact.canonical import canonical_tensors
-from provenance_gate.artifact.claims import read_claims
+from provenance_gate.artifact.claims import CLAIM_FILES, read_claims
 from provenance_gate.artifact.config import parse_config, with_generation_config
 from provenance_gate.artifact.interface import (
     Artifact,
@@ -26,7 +26,6 @@ from provenance_gate.errors import ArtifactError
 
 _SMALL = 4 << 20
 _TOKENIZER = 64 << 20
-_CLAIM_FILES = ("README.md", "adapter_config.json", "mergekit_config.yml", "config.json")
 
 
 class NoModelError(ArtifactError):
@@ -70,9 +69,7 @@ def open_artifact(path: Path, name: str | None = None) -> OpenedArtifact:
     artifact = Artifact(
         name=name or path.resolve().name,
         files=files,
-        claims=read_claims(
-            {PurePosixPath(n): read_small(path, at_root[n], _SMALL) for n in _CLAIM_FILES if n in at_root}
-        ),
+        claims=read_claims({p: read_small(path, at_root[str(p)], _SMALL) for p in CLAIM_FILES if str(p) in at_root}),
         config=config,
         tokenizer=_tokenizer(path, at_root, config),
         stored=stored,

@@ -251,8 +251,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 
 _SUFFIX = r"(?:\.(?P<suffix>weight|bias|gamma|beta))?"
 _GROUPS = {
-    "{L}": r"(?P<layer>[0-9]{1,5})",
-    "{E}": r"(?P<expert>[0-9]{1,5})",
+    # One spelling per number: "01" beside "1" would be a second tensor for the same place.
+    "{L}": r"(?P<layer>0|[1-9][0-9]{0,4})",
+    "{E}": r"(?P<expert>0|[1-9][0-9]{0,4})",
     "{S}": r"(?P<stack>encoder|decoder)",
 }
 

@@ -1,0 +1,140 @@
+"""Reading and comparing models: what every command needs, and nothing of policies or reports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from provenance_gate.artifact.digests import digest_files
+from provenance_gate.artifact.interface import Artifact, BaseClaim
+from provenance_gate.artifact.load import OpenedArtifact, open_artifact
+from provenance_gate.errors import ArtifactError, UsageError
+from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
+from provenance_gate.fingerprint.interface import Fingerprint, Subject
+from provenance_gate.fingerprint.measure import measure
+from provenance_gate.lineage.compare import compare as compare_fingerprints
+from provenance_gate.lineage.interface import BaseRef, Lineage
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, of)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseOption:
+    """One ``--base [ID=]SOURCE``."""
+
+    id: str | None
+    source: str
+
+    @staticmethod
+    def parse(text: str) -> BaseOption:
+        """Split at the first ``=``; a path that exists as it stands is never split. Raises UsageError."""
+        if not text:
+            raise UsageError("--base: expected [ID=]SOURCE, found nothing")
+        if Path(text).exists() or "=" not in text:
+            return BaseOption(None, text)
+        base_id, source = text.split("=", 1)
+        if not base_id or not source:
+            raise UsageError(f"--base {text!r}: expected ID=SOURCE with both parts")
+        return BaseOption(base_id, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How models are read. `exact` None: whole up to 512 MiB; `max_tier` as DESIGN 3.2; `jobs` threads."""
+
+    exact: bool | None = None
+    max_tier: int = 4
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 2)
+    progress: Progress | None = None
+
+    def steps(self, what: str) -> Callable[[int, int], None] | None:
+        """Progress of one piece of work."""
+        report = self.progress
+        return None if report is None else lambda done, of: report(what, done, of)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model to compare: measured, and still open unless it came as a fingerprint file."""
+
+    fingerprint: Fingerprint
+    opened: OpenedArtifact | None
+
+
+def local_path(source: str) -> Path:
+    """`source` as a path that exists. Raises ArtifactError for what this version cannot reach."""
+    path = Path(source)
+    if "://" not in source and path.exists():
+        return path
+    if "://" in source or source.count("/") == 1:
+        raise ArtifactError(
+            f"{source!r} is not a local path; models are read from local folders and files in this version"
+        )
+    raise ArtifactError(f"{source!r}: no such file or folder")
+
+
+def read_model(source: str, reading: Reading) -> Model:
+    """Measure a model folder or file, or load a fingerprint file."""
+    path = local_path(source)
+    if path.is_file() and is_fingerprint(path):
+        return Model(load_fingerprint(path), None)
+    opened = open_artifact(path)
+    steps = reading.steps(f"reading {opened.artifact.name}")
+    measured = measure(
+        opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
+    )
+    return Model(measured, opened)
+
+
+def fingerprint(source: str, reading: Reading | None = None) -> Fingerprint:
+    """The fingerprint of a model, file digests included."""
+    reading = reading or Reading()
+    model = read_model(source, reading)
+    if model.opened is None:
+        return model.fingerprint
+    artifact = with_digests(model.opened, reading)
+    return replace(model.fingerprint, subject=Subject(artifact.name, artifact.files, artifact.claims))
+
+
+def compare(artifact: str, base: str, reading: Reading | None = None) -> tuple[Artifact | Subject, BaseRef, Lineage]:
+    """One lineage with all signals. Neither model's files are hashed."""
+    reading = reading or Reading()
+    option = BaseOption.parse(base)
+    ours, theirs = read_model(artifact, reading), read_model(option.source, reading)
+    subject = ours.fingerprint.subject
+    ref = base_ref(option, theirs, subject.claims.bases)
+    lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, claims_of(ref.id, subject.claims.bases))
+    return (ours.opened.artifact if ours.opened else subject), ref, lineage
+
+
+def with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:
+    artifact = opened.artifact
+    total = sum(f.size for f in artifact.files)
+    done = 0
+    report = reading.steps(f"hashing {artifact.name}")
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        if report is not None:
+            report(done, total)
+
+    files = digest_files(opened.root, artifact.files, reading.jobs, add if report else None)
+    return replace(artifact, files=files)
+
+
+def claims_of(base_id: str, claims: Sequence[BaseClaim]) -> tuple[BaseClaim, ...]:
+    return tuple(c for c in claims if c.id.casefold() == base_id.casefold())
+
+
+def base_ref(option: BaseOption, model: Model, claims: Sequence[BaseClaim]) -> BaseRef:
+    """Which base an option stands for: the id it gives, else the only one that is declared, else its own name."""
+    declared = {c.id.casefold(): c for c in claims}
+    base_id = option.id
+    if base_id is None:
+        base_id = next(iter(declared.values())).id if len(declared) == 1 else model.fingerprint.subject.name
+    claim = declared.get(base_id.casefold())
+    return BaseRef(claim.id if claim else base_id, option.source, claim.revision if claim else None)
