@@ -35,6 +35,10 @@ class ModelFacts(Protocol):
     def licenses(self) -> tuple[LicenseTerm, ...]: ...
     @property
     def parents(self) -> tuple[str, ...]: ...
+    @property
+    def via(self) -> tuple[str, ...]:
+        """Published steps between this model and its first parent, the nearest to this model first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +56,31 @@ def ancestry(name: str, claims: Claims, lineages: Sequence[Lineage], sources: So
     where = f"{claims.licenses[0].source.path}:{claims.licenses[0].source.line}" if claims.licenses else ""
     itself = Ancestor(name, Standing.SELF, Standing.SELF, False, (name,), own, None, None, where)
     nodes: dict[str, Ancestor] = {}
-    for base_id, standing in _bases(claims, lineages):
+    for base_id, standing in _bases(claims, lineages, sources):
         _follow(base_id, standing, (name,), sources, nodes, standing)
-    declared = {c.id.casefold() for c in claims.bases}
+    declared = {_key(c.id, sources) for c in claims.bases}
     found = (replace(n, declared=n.id.casefold() in declared) for n in nodes.values())
     return (itself, *sorted(found, key=lambda n: (n.path, n.id)))
 
 
-def _bases(claims: Claims, lineages: Sequence[Lineage]) -> list[tuple[str, Standing]]:
+def _key(model_id: str, sources: Sources) -> str:
+    """What two spellings of one model, aliases and upper case included, have in common."""
+    facts = sources.facts(model_id)
+    return (facts.id if facts else model_id).casefold()
+
+
+def _bases(claims: Claims, lineages: Sequence[Lineage], sources: Sources) -> list[tuple[str, Standing]]:
     """Direct bases with their standing: tested ones first, then those only declared."""
     bases: list[tuple[str, Standing]] = []
-    contradicted: set[str] = set()
+    tested: set[str] = set()
     for lineage in lineages:
         standing = _standing(lineage)
+        names = {_key(i, sources): i for i in (*(c.id for c in lineage.claims), lineage.base.id)}
+        tested |= set(names)
         # An undeclared candidate that the weights do not speak about is one more model in the world, not an ancestor.
         if standing is not None:
-            bases.append((lineage.base.id, standing))
-            bases += [(c.id, standing) for c in lineage.claims if c.id.casefold() != lineage.base.id.casefold()]
-        else:
-            contradicted.update({lineage.base.id.casefold(), *(c.id.casefold() for c in lineage.claims)})
-    tested = {b.casefold() for b, _ in bases} | contradicted
-    bases += [(c.id, Standing.DECLARED) for c in claims.bases if c.id.casefold() not in tested]
+            bases += [(name, standing) for name in names.values()]
+    bases += [(c.id, Standing.DECLARED) for c in claims.bases if _key(c.id, sources) not in tested]
     return bases
 
 
@@ -95,18 +103,24 @@ def _follow(
 ) -> None:
     facts = sources.facts(model_id)
     shown_id = facts.id if facts else model_id
-    if shown_id in path or len(path) > MAX_GENERATIONS:
+    # The artifact's own name is whatever its folder is called: a base of that name is another model.
+    if shown_id in path[1:] or len(path) > MAX_GENERATIONS:
         return
     here = (*path, shown_id)
     known = nodes.get(shown_id.casefold())
-    if known is None or _rank(known.rests_on, known.path) > _rank(rests_on, here):
-        licenses, where = _licenses(model_id, facts, sources)
-        publisher, family = (facts.publisher, facts.family) if facts else (None, None)
-        nodes[shown_id.casefold()] = Ancestor(
-            shown_id, standing, rests_on, False, here, licenses, publisher, family, where
-        )
-    for parent in facts.parents if facts else ():
-        _follow(parent, rests_on, here, sources, nodes, Standing.CATALOG)
+    if known is not None and _rank(known.rests_on, known.path) <= _rank(rests_on, here):
+        # What hangs on it was followed from a better place; to go on would walk every path of the graph.
+        return
+    licenses, where = _licenses(model_id, facts, sources)
+    publisher, family = (facts.publisher, facts.family) if facts else (None, None)
+    nodes[shown_id.casefold()] = Ancestor(shown_id, standing, rests_on, False, here, licenses, publisher, family, where)
+    if facts is not None:
+        upward = here
+        for step in facts.via:
+            _follow(step, rests_on, upward, sources, nodes, Standing.CATALOG)
+            upward = (*upward, step)
+        for parent in facts.parents:
+            _follow(parent, rests_on, upward, sources, nodes, Standing.CATALOG)
     if facts is None:
         # Not in the catalog: what its own card declares is followed, and stays a claim.
         claimed = next((c for k, c in sources.base_claims.items() if k.casefold() == model_id.casefold()), Claims())

@@ -10,10 +10,11 @@ from typing import Any
 
 from provenance_gate.errors import RegistryError, one_line
 from provenance_gate.lineage.interface import LicenseTerm
-from provenance_gate.registry.licenses import LicenseBook, read_json, shipped_licenses
+from provenance_gate.registry.licenses import CATEGORIES, LicenseBook, load_licenses, read_json, shipped_licenses
 
 _INHERITING = frozenset({"finetune", "merge", "quantized", "adapter", "continued-pretraining"})
-"""Relations that pass weights on; a distilled model learns from its teacher's outputs only."""
+_RELATIONS = _INHERITING | {"distill"}
+"""A distilled model learns from outputs only, unless its record says `inherits_weights` (pruned first, then distilled)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class ModelRecord:
     licenses
         Its own license, then the terms of ancestors that stay attached to it (`upstream`).
     parents
-        Ids whose weights it inherits, published intermediate steps first; empty when trained from scratch or unknown.
+        Ids whose weights it inherits; empty when trained from scratch or unknown.
+    via
+        Published steps between this model and its parent, the nearest to this model first.
     facts
         The whole record as stored.
     """
@@ -36,6 +39,7 @@ class ModelRecord:
     publisher: str | None
     licenses: tuple[LicenseTerm, ...]
     parents: tuple[str, ...]
+    via: tuple[str, ...]
     facts: Mapping[str, Any]
 
 
@@ -53,22 +57,18 @@ class Catalog:
 
     def records(self) -> tuple[ModelRecord, ...]:
         """All records, sorted by id."""
-        return tuple(sorted(set_by_id(self._loaded().values()).values(), key=lambda r: r.id))
+        return tuple(sorted({r.id: r for r in self._loaded().values()}.values(), key=lambda r: r.id))
 
     def _loaded(self) -> dict[str, ModelRecord]:
         if self._records is None:
             book = self._licenses()
-            records: dict[str, ModelRecord] = {}
+            by_id: dict[str, ModelRecord] = {}
             for folder in self._folders:
-                for record in _read_folder(folder, book):
-                    records.update({name.casefold(): record for name in (*record.aliases, record.id)})
-            self._records = records
+                by_id.update(_read_folder(folder, book))
+            # An alias never hides a record: otherwise one line in a registry could give a known model other parents.
+            aliases = {alias.casefold(): record for record in by_id.values() for alias in record.aliases}
+            self._records = {**aliases, **by_id}
         return self._records
-
-
-def set_by_id(records: Any) -> dict[str, ModelRecord]:
-    """Records keyed by id: one that has aliases once."""
-    return {record.id: record for record in records}
 
 
 def catalog_schema() -> dict[str, Any]:
@@ -79,65 +79,115 @@ def catalog_schema() -> dict[str, Any]:
     return schema
 
 
-def _read_folder(folder: Path, book: LicenseBook) -> list[ModelRecord]:
+def _read_folder(folder: Path, book: LicenseBook) -> dict[str, ModelRecord]:
     catalog = folder / "catalog"
     if not catalog.is_dir():
         raise RegistryError(f"{folder}: no catalog folder in it, so this is no registry")
-    records = []
+    records: dict[str, ModelRecord] = {}
     for path in sorted(catalog.glob("*.json")):
         entries = read_json(path)
         if not isinstance(entries, list):
             raise RegistryError(f"{path.name}: expected a list of records")
-        records += [_record(entry, path.name, number, book) for number, entry in enumerate(entries)]
+        for number, entry in enumerate(entries):
+            record = _record(entry, path.name, number, book)
+            if record.id.casefold() in records:
+                raise RegistryError(f"{path.name}: record {record.id}: the folder holds this id twice")
+            records[record.id.casefold()] = record
     return records
 
 
 def _record(entry: object, file: str, number: int, book: LicenseBook) -> ModelRecord:
-    facts: dict[str, Any] = entry if isinstance(entry, dict) else {}
-    match facts:
-        case {"id": str(model_id), "license": {"id": str(license_id), "category": str(category)} as license_facts}:
-            pass
-        case _:
-            raise RegistryError(f"{file}: record {number}: expected an id and a license with id and category")
-    try:
-        name, spdx, url = (license_facts.get(k) for k in ("name", "spdx", "url"))
-        vague = license_id in ("other", "unknown")
-        own = LicenseTerm(name if vague and name else license_id, spdx, name, category, url)
-        upstream = tuple(book.term(tag) for tag in license_facts.get("upstream") or ())
-        return ModelRecord(
-            id=model_id,
-            aliases=tuple(map(str, facts.get("aliases") or ())),
-            family=facts.get("family"),
-            publisher=facts.get("publisher"),
-            licenses=(own, *upstream),
-            parents=_parents(facts.get("base_model")),
-            facts=facts,
-        )
-    except (TypeError, AttributeError) as error:
-        raise RegistryError(f"{file}: record {one_line(model_id)}: a field has the wrong type: {error}") from error
+    if not isinstance(entry, dict):
+        raise RegistryError(f"{file}: record {number}: expected an object")
+    model_id = entry.get("id")
+    if not isinstance(model_id, str) or not model_id:
+        raise RegistryError(f"{file}: record {number}: id: expected a string that is not empty")
+    where = f"{file}: record {one_line(model_id, 120)}"
+    parents, via = _parents(entry.get("base_model"), where)
+    return ModelRecord(
+        id=model_id,
+        aliases=_texts(entry, "aliases", where),
+        family=_text(entry, "family", where),
+        publisher=_text(entry, "publisher", where),
+        licenses=_licenses(entry.get("license"), where, book),
+        parents=parents,
+        via=via,
+        facts=entry,
+    )
 
 
-def _parents(base: Any) -> tuple[str, ...]:
-    if not base or base.get("relation") not in _INHERITING:
-        return ()
-    via = base.get("via") or ()
-    steps = (via,) if isinstance(via, str) else tuple(via)
-    return tuple(str(step) for step in (*steps, base.get("id")) if step)
+def _licenses(facts: object, where: str, book: LicenseBook) -> tuple[LicenseTerm, ...]:
+    where = f"{where}: license"
+    if not isinstance(facts, dict):
+        raise RegistryError(f"{where}: expected an object")
+    license_id, name = _text(facts, "id", where), _text(facts, "name", where)
+    category = _text(facts, "category", where)
+    if not license_id:
+        raise RegistryError(f"{where}: id: expected a string that is not empty")
+    if category not in CATEGORIES:
+        raise RegistryError(f"{where}: category: found {category!r}, expected one of {', '.join(CATEGORIES)}")
+    vague = license_id.casefold() in ("other", "unknown")
+    spdx, url = _text(facts, "spdx", where), _text(facts, "url", where)
+    own = LicenseTerm(name if vague and name else license_id, spdx, name, category, url)
+    upstream = (book.term(tag) for tag in _texts(facts, "upstream", where))
+    same = (own.id.casefold(), own.spdx)
+    return (own, *(term for term in upstream if (term.id.casefold(), term.spdx) != same))
+
+
+def _parents(base: object, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(parents, via) of a `base_model`. Stored steps run from the base to the model; a walk upward needs the reverse."""
+    if base is None:
+        return (), ()
+    where = f"{where}: base_model"
+    if not isinstance(base, dict):
+        raise RegistryError(f"{where}: expected an object or null")
+    relation, inherits = _text(base, "relation", where), base.get("inherits_weights", False)
+    if relation not in _RELATIONS:
+        raise RegistryError(f"{where}: relation: found {relation!r}, expected one of {', '.join(sorted(_RELATIONS))}")
+    if not isinstance(inherits, bool):
+        raise RegistryError(f"{where}: inherits_weights: expected true or false")
+    parent, via = _text(base, "id", where), _texts(base, "via", where)
+    if relation not in _INHERITING and not inherits:
+        return (), ()
+    return ((parent,) if parent else ()), tuple(reversed(via))
+
+
+def _text(facts: Mapping[str, object], key: str, where: str) -> str | None:
+    value = facts.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise RegistryError(f"{where}: {key}: expected a string or null")
+
+
+def _texts(facts: Mapping[str, object], key: str, where: str) -> tuple[str, ...]:
+    value = facts.get(key, [])
+    if not isinstance(value, list):
+        raise RegistryError(f"{where}: {key}: expected a list")
+    texts = tuple(item for item in value if isinstance(item, str) and item)
+    if len(texts) != len(value):
+        raise RegistryError(f"{where}: {key}: expected strings that are not empty")
+    return texts
 
 
 def verify_catalog(folder: Path) -> tuple[str, ...]:
     """What is wrong with the catalog of a registry folder, one sentence each; empty when nothing is.
 
-    Checks every file against the schema, that records are sorted, that ids and aliases are unique, and that nobody is its own
-    ancestor. Parents without a record are allowed: not every ancestor is published.
+    Checks every file against the schema, that there is one, that records are sorted, that ids and aliases are unique, that
+    license ids are known, and that nobody is its own ancestor. Parents without a record are allowed: not every ancestor is
+    published.
     """
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(catalog_schema())
     problems: list[str] = []
     owners: dict[str, str] = {}
-    parents: dict[str, tuple[str, ...]] = {}
-    for path in sorted((folder / "catalog").glob("*.json")):
+    ancestors: dict[str, tuple[str, ...]] = {}
+    own_book = folder / "licenses.json"
+    book = load_licenses(own_book) if own_book.is_file() else shipped_licenses()
+    paths = sorted((folder / "catalog").glob("*.json"))
+    if not paths:
+        problems.append(f"{folder}: no catalog files")
+    for path in paths:
         entries = read_json(path)
         faults = [
             f"{path.name}: {'/'.join(map(str, e.absolute_path))}: {one_line(e.message, 160)}"
@@ -154,10 +204,14 @@ def verify_catalog(folder: Path) -> tuple[str, ...]:
                 if name.casefold() in owners:
                     problems.append(f"{path.name}: {name} is also in {owners[name.casefold()]}")
                 owners[name.casefold()] = path.name
-            parents[entry["id"].casefold()] = tuple(p.casefold() for p in _parents(entry["base_model"]))
+            where = f"{path.name}: {entry['id']}"
+            tags = (entry["license"]["id"], *entry["license"].get("upstream", ()))
+            problems += [f"{where}: license {tag} is unknown" for tag in tags if tag.casefold() not in book.terms]
+            parents, via = _parents(entry["base_model"], where)
+            ancestors[entry["id"].casefold()] = tuple(p.casefold() for p in (*via, *parents))
     return (
         *problems,
-        *(f"{model}: is its own ancestor" for model in sorted(parents) if _reaches_itself(model, parents)),
+        *(f"{model}: is its own ancestor" for model in sorted(ancestors) if _reaches_itself(model, ancestors)),
     )
 
 

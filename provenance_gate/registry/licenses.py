@@ -22,6 +22,9 @@ CATEGORIES = (
     "unknown",
 )
 
+MAX_FILE_BYTES = 64 * 2**20
+"""A thousand times the largest file of the shipped catalog; only bounds the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class LicenseBook:
@@ -32,7 +35,7 @@ class LicenseBook:
     def term(self, license_id: str, name: str | None = None) -> LicenseTerm:
         """The term for an id; for `other` and `unknown` the name beside it decides. Unknown ones get category "unknown"."""
         vague = license_id.casefold() in ("other", "unknown")
-        wanted = name if vague and name else license_id
+        wanted = (name if vague and name else license_id).strip()
         known = self.terms.get(wanted.casefold())
         if known is not None:
             return known
@@ -58,21 +61,26 @@ def load_licenses(path: Path) -> LicenseBook:
                 "spdx": str() | None as spdx,
                 "category": str(category),
                 "name": str() | None as name,
+                "url": str() | None as url,
             }:
+                if key.casefold() in terms:
+                    raise RegistryError(f"{path.name}: {key}: the file holds this id twice")
                 if category not in CATEGORIES:
                     raise RegistryError(
                         f"{path.name}: {key}: category {category!r}, expected one of {', '.join(CATEGORIES)}"
                     )
-                url = entry.get("url")
-                terms[key.casefold()] = LicenseTerm(key, spdx, name, category, url if isinstance(url, str) else None)
+                terms[key.casefold()] = LicenseTerm(key, spdx, name, category, url)
             case _:
-                raise RegistryError(f"{path.name}: entry {number}: expected id, spdx, name and category")
+                raise RegistryError(f"{path.name}: entry {number}: expected id, spdx, name, category and url")
     return LicenseBook(terms)
 
 
 def read_json(path: Path) -> object:
     """A JSON file of a registry. Raises RegistryError naming it."""
     try:
+        # Looked at before it is opened: a named pipe would never end.
+        if path.exists() and (not path.is_file() or path.stat().st_size > MAX_FILE_BYTES):
+            raise RegistryError(f"{path}: expected a file of at most {MAX_FILE_BYTES} bytes")
         data = path.read_bytes()
     except OSError as error:
         raise RegistryError(f"{path}: {error.strerror}") from error

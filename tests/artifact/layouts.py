@@ -244,9 +244,7 @@ def _falcon(groups: int) -> Layout:
     for layer in range(LAYERS):
         at, key = f"transformer.h.{layer}.", f"decoder/{layer}"
         model.norm(f"{at}input_layernorm", key, "input_layernorm", bias=True)
-        model.tensors[f"{at}self_attention.query_key_value.weight"] = _by_group(
-            *model.qkv(key, HEADS, groups), groups
-        )
+        model.tensors[f"{at}self_attention.query_key_value.weight"] = _by_group(*model.qkv(key, HEADS, groups), groups)
         model.plain(f"{at}self_attention.dense.weight", f"{key}/attention_o/", HIDDEN, HIDDEN)
         model.plain(f"{at}mlp.dense_h_to_4h.weight", f"{key}/ffn_up/", WIDE, HIDDEN)
         model.plain(f"{at}mlp.dense_4h_to_h.weight", f"{key}/ffn_down/", HIDDEN, WIDE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -109,7 +110,7 @@ def test_a_view_reads_the_rows_of_its_segments(data: st.DataObject) -> None:
     turned = data.draw(st.booleans())
     stored_array = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
     cuts = sorted(data.draw(st.sets(st.integers(0, rows), min_size=2, max_size=6)))
-    runs = list(zip(cuts, cuts[1:], strict=False))
+    runs = list(itertools.pairwise(cuts))
     segments = data.draw(st.permutations(runs))[: data.draw(st.integers(1, len(runs)))]
     plain = np.concatenate([stored_array[a:b] for a, b in segments])
     laid = stored_array.T if turned else stored_array
@@ -277,7 +278,11 @@ def test_an_odd_gate_and_up_matrix_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_unknown_names_leave_every_tensor_other(tmp_path: Path) -> None:
-    tensors = {"aa": np.ones((2, 3), np.float32), "bb.weight": np.ones(3, np.float32), "c.0": np.ones((2, 2), np.float32)}
+    tensors = {
+        "aa": np.ones((2, 3), np.float32),
+        "bb.weight": np.ones(3, np.float32),
+        "c.0": np.ones((2, 2), np.float32),
+    }
     found, roles_from, _ = opened(tmp_path, Layout({}, tensors))
     assert roles_from == "none"
     assert_reads(found, {f"/-/other/{name}": array for name, array in tensors.items()})
@@ -288,7 +293,8 @@ def test_a_model_without_weights_has_no_tensors_and_no_roles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "seen"), [((), (1,)), ((3,), (3,)), ((2, 3), (2, 3)), ((2, 3, 4), (2, 12)), ((0, 4), (0, 4)), ((4, 0), (4, 0))]
+    ("shape", "seen"),
+    [((), (1,)), ((3,), (3,)), ((2, 3), (2, 3)), ((2, 3, 4), (2, 12)), ((0, 4), (0, 4)), ((4, 0), (4, 0))],
 )
 def test_any_shape_reads_as_rows(tmp_path: Path, shape: tuple[int, ...], seen: tuple[int, ...]) -> None:
     array = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)

@@ -16,7 +16,13 @@ from safetensors.numpy import save as to_bytes
 from provenance_gate.artifact.inventory import list_files
 from provenance_gate.artifact.ranges import ReadCounter
 from provenance_gate.artifact.safetensors_format import MAX_HEADER, open_weights
-from provenance_gate.errors import ArtifactError, ChangedFileError, MalformedFileError, PathEscapeError
+from provenance_gate.errors import (
+    ArtifactError,
+    ChangedFileError,
+    MalformedFileError,
+    PathEscapeError,
+    UnsafeFormatError,
+)
 
 from .build import Array, entry, opened_file, opened_folder, raw_file, save, save_shards, values, write_index
 
@@ -462,4 +468,36 @@ def test_the_consolidated_layout_alone_is_the_model(tmp_path: Path) -> None:
 def test_weights_in_a_subfolder_are_not_the_model(tmp_path: Path) -> None:
     save(tmp_path / "model.safetensors", {"a": np.zeros(1, np.float32)})
     save(tmp_path / "unet" / "model.safetensors", {"b": np.zeros(1, np.float32)})
+    assert [t.name for t in opened_folder(tmp_path)] == ["a"]
+
+
+def test_a_missing_shard_is_noticed_without_an_index(tmp_path: Path) -> None:
+    save_shards(tmp_path, halves())
+    (tmp_path / "model.safetensors.index.json").unlink()
+    (tmp_path / FIRST).unlink()
+    refused_folder(tmp_path, ArtifactError, FIRST, "missing", SECOND)
+
+
+def test_an_index_that_names_other_weights_than_the_file_beside_it_is_refused(tmp_path: Path) -> None:
+    # One loader would take the single file, another the shards.
+    save_shards(tmp_path, halves())
+    save(tmp_path / "model.safetensors", {"a": np.ones(1, np.float32)})
+    refused_folder(tmp_path, ArtifactError, "model.safetensors.index.json", "model.safetensors beside it")
+
+
+def test_an_index_of_the_single_file_is_fine(tmp_path: Path) -> None:
+    save(tmp_path / "model.safetensors", {"a": np.ones(1, np.float32)})
+    write_index(tmp_path, {"a": "model.safetensors"})
+    assert [t.name for t in opened_folder(tmp_path)] == ["a"]
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02}q\x00.", b"PK\x03\x04" + b"archive/data.pkl", b"GGUF\3\0\0\0"])
+def test_weights_that_only_call_themselves_safetensors_are_unsafe(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    refused_folder(tmp_path, UnsafeFormatError, "model.safetensors")
+
+
+def test_an_index_of_another_name_does_not_decide(tmp_path: Path) -> None:
+    save(tmp_path / "model.safetensors", {"a": np.ones(1, np.float32)})
+    write_index(tmp_path, {"a": "gone.safetensors"}, "unet.safetensors.index.json")
     assert [t.name for t in opened_folder(tmp_path)] == ["a"]
