@@ -1,0 +1,26 @@
+"""Start-up: `provenance-gate --help` against an empty interpreter. Budget: 0.25 s (median)."""
+
+from __future__ import annotations
+
+import sys
+
+from common import GATE, machine, run, spread
+
+RUNS = 21
+
+
+def main() -> None:
+    """Print both, alternating."""
+    ours, empty = [], []
+    for _ in range(RUNS):
+        ours.append(run([*GATE, "--help"]).seconds)
+        empty.append(run([sys.executable, "-c", "pass"]).seconds)
+    code = "import sys, provenance_gate.cli; print(sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'rich', 'tokenizers'}))"
+    print(f"machine                {machine()}")
+    print(f"provenance-gate --help {spread(ours)} s, budget 0.25 s")
+    print(f"python -c pass         {spread(empty)} s")
+    print(f"heavy modules imported {run([sys.executable, '-c', code]).output.strip()}")
+
+
+if __name__ == "__main__":
+    main()
