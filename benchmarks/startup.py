@@ -15,7 +15,8 @@ def main() -> None:
     for _ in range(RUNS):
         ours.append(run([*GATE, "--help"]).seconds)
         empty.append(run([sys.executable, "-c", "pass"]).seconds)
-    code = "import sys, provenance_gate.cli; print(sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'rich', 'tokenizers'}))"
+    heavy = {"numpy", "rich", "tokenizers", "jsonschema"}
+    code = f"import sys, provenance_gate.cli; print(sorted({heavy} & set(sys.modules)))"
     print(f"machine                {machine()}")
     print(f"provenance-gate --help {spread(ours)} s, budget 0.25 s")
     print(f"python -c pass         {spread(empty)} s")

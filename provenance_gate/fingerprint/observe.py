@@ -150,10 +150,11 @@ def observe(
     matrices = [t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1] and _is_sampled(t.key)]
     vectors = [t for t in artifact.canonical if len(t.shape) == 1 and 0 < t.shape[0] <= VECTOR_LIMIT]
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        rows = dict(_run(pool, lambda t: (t.key, _sample(t, plan)), matrices, progress))
+        sampled = list(_run(pool, lambda t: _sample(t, plan, digest=not whole_too), matrices, progress))
+        rows = {r.key: r for r, _ in sampled}
         kept = dict(_run(pool, lambda t: (t.key, t.read_rows(0, t.shape[0])), vectors, None))
         if not whole_too:
-            contents = {k: _digest(r.values, _count(r.shape)) for k, r in rows.items()}
+            contents = {r.key: digest for r, digest in sampled if digest is not None}
             contents |= {k: _digest(v, v.size) for k, v in kept.items()}
             reason = f"{artifact.weight_bytes:,} bytes of weights are sampled, not read whole; --exact reads all"
             return Observations(artifact, plan, rows, kept, NotMeasured(reason), contents)
@@ -176,10 +177,11 @@ def _is_sampled(key: TensorKey) -> bool:
     return key.role not in _EXPERTS or not key.part.isdigit() or int(key.part) < SAMPLED_EXPERTS
 
 
-def _sample(tensor: CanonicalTensor, plan: SamplingPlan) -> SampledRows:
+def _sample(tensor: CanonicalTensor, plan: SamplingPlan, *, digest: bool) -> tuple[SampledRows, ContentDigest | None]:
     wanted = plan.rows(tensor.key.role, tensor.shape)
     values = tensor.read_rows(wanted.start, wanted.stop)
-    return SampledRows(tensor.key, tensor.shape, tensor.stored.dtype, tensor.stored.name, wanted.start, values)
+    rows = SampledRows(tensor.key, tensor.shape, tensor.stored.dtype, tensor.stored.name, wanted.start, values)
+    return rows, _digest(values, _count(tensor.shape)) if digest else None
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, BaseClaim, Component, NotMeasured, Role
+from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import compare_signal
 from provenance_gate.fingerprint.signals import SIGNALS
-from provenance_gate.fingerprint.signals.weight_correlation import BODY, WeightCorrelation, rows_of
+from provenance_gate.fingerprint.signals.weight_correlation import BODY, WeightCorrelation, mean_correlation, rows_of
 from provenance_gate.lineage.components import (
     Pair,
     Rows,
@@ -41,20 +42,22 @@ def compare(artifact: Fingerprint, base: Fingerprint, ref: BaseRef, claims: tupl
     Metadata and tokenizer signals are reported and enter nothing else. Two fingerprints of different methods or plans give a
     lineage without a score.
     """
-    signals = {s.name: compare_signal(s, artifact, base) for s in SIGNALS}
+    signals = {s.name: compare_signal(s, artifact, base) for s in SIGNALS if s.name != WeightCorrelation.name}
     signals[_ALWAYS_LISTED] = Evidence(
         _ALWAYS_LISTED, NotMeasured("needs alignment of the residual stream, which is not built yet")
     )
     evidence = _weights(artifact, base, signals)
     if isinstance(evidence, NotMeasured):
+        signals[WeightCorrelation.name] = Evidence(WeightCorrelation.name, evidence)
         return _lineage(ref, claims, signals, decide(evidence))
+    signals[WeightCorrelation.name] = evidence.mean_correlation()
     return evidence.lineage(ref, claims, signals)
 
 
 def _weights(artifact: Fingerprint, base: Fingerprint, signals: Mapping[str, Evidence]) -> _Weights | NotMeasured:
     ours, theirs = artifact.signals.get(WeightCorrelation.name), base.signals.get(WeightCorrelation.name)
     if not isinstance(ours, SignalValue) or not isinstance(theirs, SignalValue) or ours.parameters != theirs.parameters:
-        absent = signals[WeightCorrelation.name].value
+        absent = compare_signal(WeightCorrelation(), artifact, base).value
         return absent if isinstance(absent, NotMeasured) else NotMeasured("the weights were not measured alike")
     matched, base_rows = _matched(ours, theirs)
     alignment = align_layers(matched.rows, base_rows, matched.log10_tried)
@@ -99,6 +102,13 @@ class _Weights:
         self.matched, self.base_rows, self.alignment = matched, base_rows, alignment
         self.pairs, self.components, self.same = pairs, components, same
         self.body_pairs = [p for p in pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in BODY]
+
+    def mean_correlation(self) -> Evidence:
+        """The signal of that name: over body matrices of equal key, which are paired here already."""
+        try:
+            return mean_correlation([(p.ours, p.theirs) for p in self.body_pairs if p.ours.key == p.theirs.key])
+        except UndefinedSignalError as error:
+            return Evidence(WeightCorrelation.name, NotMeasured(str(error)))
 
     def body(self) -> BodyEvidence | NotMeasured:
         if self.alignment is None:

@@ -74,7 +74,7 @@ def _load(
     file = _read(source, by)
     if file.name in chain or len(chain) >= MAX_EXTENDS:
         fault = "extends itself" if file.name in chain else f"extends more than {MAX_EXTENDS} files deep"
-        raise PolicyError(f"{' -> '.join((*chain, file.name))}: {fault}", file=file.name)
+        raise PolicyError(f"{fault}: {' -> '.join((*chain, file.name))}", file=file.name)
     _check(file)
     extends = file.plain.get("extends", ())
     rules: dict[str, RuleConfig] = {}
@@ -210,7 +210,7 @@ def _worded(error: Any, schema: Mapping[str, Any], at: tuple[str | int, ...]) ->
 
 
 def _choices(word: str, accepted: list[str]) -> str:
-    close = get_close_matches(word, accepted, n=1)
+    close = get_close_matches(word, accepted, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"{hint}; accepted: {', '.join(accepted)}"
 

@@ -74,7 +74,13 @@ class License:
             return found
         ids = sorted({exact(t.id) for n in nodes for t in n.licenses})
         listed = ", ".join(shown(i) for i in ids) or "none known"
-        return (Outcome(Status.PASS, "licenses", f"acceptable in {len(nodes)} {'model' if len(nodes) == 1 else 'models'}: {listed}"),)
+        return (
+            Outcome(
+                Status.PASS,
+                "licenses",
+                f"acceptable in {len(nodes)} {'model' if len(nodes) == 1 else 'models'}: {listed}",
+            ),
+        )
 
 
 def _in_scope(node: Ancestor, scope: str) -> bool:
