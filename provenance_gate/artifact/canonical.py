@@ -6,6 +6,7 @@ heads), and by config.json only for the number of heads. What does not fit is ke
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -139,13 +140,18 @@ def canonical_tensors(
     query_rows = _query_rows(named)
     tensors: dict[TensorKey, CanonicalTensor] = {}
     used: set[str] = set()
-    for item in named:
-        views = _views(item, query_rows.get((item.stack, item.layer)), config)
+    parts = [(item, _views(item, query_rows.get((item.stack, item.layer)), config)) for item in named]
+    claimed = Counter(view.key for _, views in parts for view in views or () if view.key.layer is not None)
+    for item, views in parts:
         if views is None:
             notes.append(
                 f"{one_line(item.stored.name)}: its parts (heads, experts) cannot be told by its shape and config.json; "
                 "kept whole"
             )
+            continue
+        if any(claimed[view.key] > 1 for view in views):
+            # Which of the two a loader would run is not ours to guess, so neither is measured as part of a layer.
+            notes.append(f"{one_line(item.stored.name)}: one of several tensors for the same place; kept as other")
             continue
         if any(view.key in tensors for view in views):
             notes.append(f"{one_line(item.stored.name)}: a second tensor for the same place; kept as other")
@@ -172,6 +178,12 @@ def _drop_second_sets(named: Sequence[NamedTensor]) -> tuple[tuple[NamedTensor, 
             sizes[item.prefix] = sizes.get(item.prefix, 0) + item.stored.size
     if not sizes:
         return tuple(named), []
+    loaded = sorted(p for p in sizes if p in KNOWN_PREFIXES)
+    if len(loaded) > 1:
+        notes = [
+            f"layers under prefixes {' and '.join(map(repr, loaded))}: which a loader would run is not clear; kept as other"
+        ]
+        return tuple(n for n in named if n.layer is None), notes
     chosen = min(sizes, key=lambda p: (p not in KNOWN_PREFIXES, -sizes[p], len(p), p))
     dropped = sorted(p for p in sizes if p != chosen)
     notes = [f"layers under prefix {one_line(repr(p))} beside {one_line(repr(chosen))}: kept as other" for p in dropped]

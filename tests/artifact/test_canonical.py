@@ -197,7 +197,7 @@ def test_a_layer_number_with_leading_zeros_is_no_layer(tmp_path: Path, spelling:
     assert_reads(opened(tmp_path, model)[0], model.expected)
 
 
-def test_two_tensors_for_one_place_leave_the_second_as_other_with_a_note(tmp_path: Path) -> None:
+def test_two_tensors_for_one_place_in_a_layer_are_both_other_with_a_note(tmp_path: Path) -> None:
     model = layouts.llama()
     twin = model.numbers(HIDDEN, HIDDEN)
     model.tensors["model.layers.0.self_attn.zzz.weight"] = twin
@@ -205,9 +205,10 @@ def test_two_tensors_for_one_place_leave_the_second_as_other_with_a_note(tmp_pat
     shared = model.numbers(4, HIDDEN)
     model.tensors["model.layers.0.mlp.shared_expert.gate_proj.weight"] = shared
     model.expected["/-/other/model.layers.0.mlp.shared_expert.gate_proj.weight"] = shared
+    model.expected["/-/other/model.layers.0.mlp.gate_proj.weight"] = model.expected.pop("decoder/0/ffn_gate/")
     found, _, notes = opened(tmp_path, model)
     assert_reads(found, model.expected)
-    assert [n for n in notes if "shared_expert" in n and "second tensor" in n]
+    assert len([n for n in notes if "gate_proj" in n and "same place" in n]) == 2
 
 
 # Fused matrices that cannot be told apart

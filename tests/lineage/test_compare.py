@@ -149,6 +149,22 @@ def test_base_tensors_added_as_unused_extras_prove_nothing(models: Models, base:
     assert score(lineage) <= 0.30
 
 
+DECOYS = {"self_attn.o_proj": "self_attn.dense", "mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2"}
+
+
+def test_decoys_for_the_same_place_are_not_measured_in_its_stead(models: Models, base: Tensors) -> None:
+    decoys = {k.replace(a, b): v for a, b in DECOYS.items() for k, v in base.items() if a in k}
+    lineage = models.lineage(llama(3) | decoys, base)
+    assert lineage.relation not in (Relation.DERIVED, Relation.IDENTICAL, Relation.REFORMATTED)
+    assert not isinstance(lineage.score, float) or lineage.score < 0.70
+
+
+def test_a_second_body_under_another_prefix_that_loaders_read_is_not_measured(models: Models, base: Tensors) -> None:
+    decoys = {k.removeprefix("model."): v for k, v in base.items() if k.startswith("model.layers")}
+    lineage = models.lineage(llama(3) | decoys, base)
+    assert not isinstance(lineage.score, float) or lineage.score < 0.70
+
+
 @pytest.mark.parametrize(
     ("kept", "layers"),
     [((0, 2, 3), [0, 2, 3]), ((0, 1, 1, 2, 3), [0, 1, 1, 2, 3]), ((3, 2, 1, 0), [3, 2, 1, 0]), ((0, 1), [0, 1])],
