@@ -11,7 +11,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import GATE, TINY_LLAMA, machine, run, spread, timed, write_checkpoint
+from common import GATE, TINY_LLAMA, machine, run, settle, spread, timed, write_checkpoint
 
 RUNS = 7
 
@@ -39,7 +39,7 @@ def main() -> None:
         child = write_checkpoint(Path(place) / "child", TINY_LLAMA, seed=2, base=base, claim="org/base")
         size = (child / "model.safetensors").stat().st_size
         command = [*GATE, "check", str(child), "--base", f"org/base={base}", "--bom", str(Path(place) / "bom.json")]
-        hash_all(child)
+        settle(child, base)
         run(command)
         checks, hashes = [], []
         for _ in range(RUNS):

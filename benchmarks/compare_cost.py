@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import GATE, TINY_LLAMA, machine, run, spread, timed, write_checkpoint
+from common import GATE, TINY_LLAMA, machine, run, settle, spread, timed, write_checkpoint
 
 import provenance_gate
 
@@ -23,6 +23,7 @@ def main() -> None:
         base = write_checkpoint(Path(place) / "base", TINY_LLAMA, seed=1)
         child = write_checkpoint(Path(place) / "child", TINY_LLAMA, seed=2, base=base, claim="org/base")
         command = [*GATE, "compare", str(child), str(base), "--format", "json"]
+        settle(child, base)
         run(command)
         runs = [run(command) for _ in range(RUNS)]
         inside = [timed(lambda: provenance_gate.compare(str(child), str(base))) for _ in range(RUNS)]
