@@ -128,7 +128,12 @@ def _licenses(facts: object, where: str, book: LicenseBook) -> tuple[LicenseTerm
         raise RegistryError(f"{where}: category: found {category!r}, expected one of {', '.join(CATEGORIES)}")
     vague = license_id.casefold() in ("other", "unknown")
     spdx, url = _text(facts, "spdx", where), _text(facts, "url", where)
-    own = LicenseTerm(name if vague and name else license_id, spdx, name, category, url)
+    # A tag that stands for other terms elsewhere (an amended Apache 2.0 text tagged apache-2.0) must not pass for them.
+    known = book.term(license_id).spdx
+    misleading = bool(spdx and known and not known.startswith("LicenseRef-") and spdx != known)
+    own = LicenseTerm(
+        spdx if misleading and spdx else name if vague and name else license_id, spdx, name, category, url
+    )
     upstream = (book.term(tag) for tag in _texts(facts, "upstream", where))
     same = (own.id.casefold(), own.spdx)
     return (own, *(term for term in upstream if (term.id.casefold(), term.spdx) != same))

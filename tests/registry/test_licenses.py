@@ -98,3 +98,12 @@ def test_a_malformed_book_is_refused_by_name(tmp_path: Path, entry: Any) -> None
 def test_a_missing_book_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"licenses\.json"):
         load_licenses(tmp_path / "licenses.json")
+
+
+def test_a_tag_over_amended_terms_does_not_pass_for_the_plain_license() -> None:
+    catalog = Catalog([data_dir("fingerprints")])
+    amended = [r for r in catalog.records() if r.facts["license"]["spdx"] == "LicenseRef-WeDLM"]
+    assert amended
+    for record in amended:
+        assert record.facts["license"]["id"] == "apache-2.0"
+        assert record.licenses[0].id == "LicenseRef-WeDLM"
