@@ -23,7 +23,6 @@ from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.plan import SamplingPlan
 from provenance_gate.lineage.ancestry import Sources, ancestry
-from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import INDEPENDENT_SCORE, Lineage, Relation
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
@@ -34,6 +33,7 @@ from provenance_gate.reading import (
     Reading,
     base_ref,
     claims_of,
+    lineage_of,
     local_path,
     read_model,
     with_digests,
@@ -134,11 +134,13 @@ class Gate:
         claims = opened.artifact.claims.bases
         ref = base_ref(option, base, claims)
         named = claims_of(ref.id, claims)
-        lineage = compare_fingerprints(ours, base.fingerprint, ref, named)
+        model = Model(ours, opened)
+        lineage = lineage_of(model, base, ref, named, self.reading)
         if lineage.relation not in _DESCENT or base.opened is None:
             return lineage
         # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
-        spot = compare_fingerprints(self._measure(opened, digest), self._measure(base.opened, digest), ref, named)
+        again = Model(self._measure(opened, digest), opened)
+        spot = lineage_of(again, Model(self._measure(base.opened, digest), base.opened), ref, named, self.reading, digest)
         return confirmed(lineage, spot)
 
     def _sources(self, catalog: Catalog, lineages: Sequence[Lineage]) -> Sources:

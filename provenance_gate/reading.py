@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from provenance_gate.alignment.trace import trace
 from provenance_gate.artifact.digests import digest_files
 from provenance_gate.artifact.interface import Artifact, BaseClaim
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
@@ -16,6 +17,7 @@ from provenance_gate.fingerprint.interface import Fingerprint, Subject
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import BaseRef, Lineage
+from provenance_gate.lineage.traced import is_settled, with_trace
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, of)."""
@@ -106,8 +108,18 @@ def compare(artifact: str, base: str, reading: Reading | None = None) -> tuple[A
     ours, theirs = read_model(artifact, reading), read_model(option.source, reading)
     subject = ours.fingerprint.subject
     ref = base_ref(option, theirs, subject.claims.bases)
-    lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, claims_of(ref.id, subject.claims.bases))
+    lineage = lineage_of(ours, theirs, ref, claims_of(ref.id, subject.claims.bases), reading)
     return (ours.opened.artifact if ours.opened else subject), ref, lineage
+
+
+def lineage_of(
+    ours: Model, theirs: Model, ref: BaseRef, claims: tuple[BaseClaim, ...], reading: Reading, seed: str = ""
+) -> Lineage:
+    """Compare fingerprints; where they leave descent open and both models are at hand, trace neurons too (tier 3)."""
+    lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, claims)
+    if is_settled(lineage) or ours.opened is None or theirs.opened is None or reading.max_tier < 3:
+        return lineage
+    return with_trace(lineage, trace(ours.opened.artifact, theirs.opened.artifact, seed))
 
 
 def with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:

@@ -146,6 +146,8 @@ class TokenizerFacts:
     ----------
     tokens
         64-bit BLAKE2b digests of the token strings (UTF-8), shape (n,), dtype uint64, sorted and unique.
+    token_ids
+        The ids of `tokens`, in their order, shape (n,), dtype int64, in [0, 2**31).
     vocabulary_sha256
         Digest of the sorted (token, id) pairs: equal exactly when the vocabularies are.
     script_shares
@@ -159,6 +161,7 @@ class TokenizerFacts:
     model: str | None
     vocab_size: int
     tokens: NDArray[np.uint64]
+    token_ids: NDArray[np.int64]
     vocabulary_sha256: Sha256
     special_ids: Mapping[str, int | None]
     num_merges: int

@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 
 from provenance_gate.artifact.anchors import ANCHOR_STRINGS
 from provenance_gate.artifact.configfacts import describe, has_lone_surrogate
@@ -113,13 +114,15 @@ def _parse(tokenizer_json: bytes, tokenizer_config: bytes | None, fallback: Mapp
     if has_lone_surrogate(joined) or has_lone_surrogate("\n".join(merges)):
         raise MalformedFileError(f"{_FILE}: model: a token holds half of a surrogate pair")
     settings = None if tokenizer_config is None else load_json_object(tokenizer_config, _CONFIG_FILE)
+    tokens, token_ids = _token_digests(vocabulary)
     return TokenizerFacts(
         class_name=None
         if settings is None
         else _text(settings.get("tokenizer_class"), "tokenizer_class", _CONFIG_FILE),
         model=_text(model.get("type"), "model.type", _FILE),
         vocab_size=len(vocabulary),
-        tokens=_token_digests(vocabulary),
+        tokens=tokens,
+        token_ids=token_ids,
         vocabulary_sha256=_vocabulary_sha256(vocabulary),
         special_ids=fallback if settings is None else _special_ids(settings, vocabulary),
         num_merges=len(merges),
@@ -215,13 +218,16 @@ def _ids_from_config(config: ModelConfig | None) -> dict[str, int | None]:
     return ids
 
 
-def _token_digests(vocabulary: Mapping[str, int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _token_digests(vocabulary: Mapping[str, int]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Digests of the tokens, sorted and unique, and their ids in the same order."""
     blake2b = hashlib.blake2b
     digests = b"".join([blake2b(token.encode(), digest_size=8).digest() for token in vocabulary])
-    tokens = np.unique(np.frombuffer(digests, dtype="<u8")).astype(np.uint64)
+    tokens, first = np.unique(np.frombuffer(digests, dtype="<u8").astype(np.uint64), return_index=True)
+    ids = np.fromiter(vocabulary.values(), dtype=np.int64, count=len(vocabulary))[first]
     # Facts are shared by every artifact with this tokenizer.
     tokens.setflags(write=False)
-    return tokens
+    ids.setflags(write=False)
+    return tokens, ids
 
 
 def _vocabulary_sha256(vocabulary: Mapping[str, int]) -> Sha256:

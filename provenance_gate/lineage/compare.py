@@ -44,7 +44,7 @@ def compare(artifact: Fingerprint, base: Fingerprint, ref: BaseRef, claims: tupl
     """
     signals = {s.name: compare_signal(s, artifact, base) for s in SIGNALS if s.name != WeightCorrelation.name}
     signals[_ALWAYS_LISTED] = Evidence(
-        _ALWAYS_LISTED, NotMeasured("needs alignment of the residual stream, which is not built yet")
+        _ALWAYS_LISTED, NotMeasured("not traced: that needs both models at hand, and is done only where the plain comparison leaves descent open")
     )
     evidence = _weights(artifact, base, signals)
     if isinstance(evidence, NotMeasured):

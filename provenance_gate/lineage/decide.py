@@ -80,7 +80,7 @@ def decide(body: BodyEvidence | NotMeasured) -> Decision:
                 f"weights agree in the bulk, norm gains do not ({body.norms:.2f}), as after one common start: {shown}"
             )
             return Decision((INDEPENDENT_SCORE + DERIVED_SCORE) / 2.0, Relation.SHARED_INITIALIZATION, reason)
-        return Decision(_derived_score(body.correlation), Relation.DERIVED, f"the body depends on the base: {shown}")
+        return Decision(derived_score(body.correlation), Relation.DERIVED, f"the body depends on the base: {shown}")
     if feed_forward or body.layers > 0 or (body.attention is not None and body.attention >= DEPENDENT):
         score = INDEPENDENT_SCORE + (DERIVED_SCORE - 0.01 - INDEPENDENT_SCORE) * min(
             1.0, max(body.layers, body.correlation, 0.0)
@@ -99,7 +99,8 @@ def decide(body: BodyEvidence | NotMeasured) -> Decision:
     return Decision(score, Relation.UNDECIDED, f"{_why_undecided(body)}: {shown}")
 
 
-def _derived_score(correlation: float) -> float:
+def derived_score(correlation: float) -> float:
+    """0.70 at the least correlation that counts, rising to 1."""
     return 1.0 - (1.0 - DERIVED_SCORE) * math.exp(-max(0.0, correlation - DEPENDENT) / SATURATION)
 
 

@@ -19,6 +19,7 @@ def facts_with(first_ids: dict[str, int], shares: dict[str, float]) -> Tokenizer
         model=None,
         vocab_size=1000,
         tokens=np.zeros(0, dtype=np.uint64),
+        token_ids=np.zeros(0, dtype=np.int64),
         vocabulary_sha256=Sha256("0" * 64),
         special_ids={},
         num_merges=0,

@@ -1,0 +1,183 @@
+"""Frames: coordinates in which rows of the artifact and of the base can be compared, whatever was done to the residual stream.
+
+The embeddings of shared tokens show what was done. If each coordinate of one table correlates with one coordinate of the
+other, the stream was permuted (and some signs flipped). If not, an orthogonal map may still carry one table to the other:
+for narrow models it is found whole (orthogonal Procrustes [1]_); for wide ones only on the span of a few hundred tokens, whose
+orthonormal form by Löwdin [2]_ turns with the embeddings, so that both models get the same coordinates without the map.
+
+Frames rest on embeddings alone. Neurons and heads do not enter, so permuting those of one model stays exchangeable.
+
+References
+----------
+.. [1] Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31 (1966).
+.. [2] Löwdin, "On the Non-Orthogonality Problem", Adv. Quantum Chem. 5 (1970), section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenance_gate.alignment.interface import FrameFacts, FrameKind
+from provenance_gate.alignment.tokens import SharedEmbeddings
+from provenance_gate.artifact.interface import CanonicalTensor, NotMeasured
+
+Array = NDArray[np.float32]
+
+MAX_COORDINATES = 512
+"""Independent vectors have cosines of 0.044 here: the largest of 14 000 stays below 0.2."""
+WHOLE_MAP = 1024
+"""Up to this hidden size the orthogonal map is found whole."""
+FEWEST_TOKENS = 32
+COLUMN_CORRELATION, COLUMN_SHARE = 0.4, 0.8
+"""A permutation is accepted when this share of the coordinates pair up one to one with at least this correlation."""
+LEAST_AGREEMENT = 0.1
+"""A rotated frame in which held-out tokens agree less is not worth trying."""
+RIDGE = 1e-3
+"""Added to the eigenvalues of the Gram matrix of unit rows, whose mean is 1: keeps nearly equal tokens from dominating."""
+_HELD_OUT = 256
+_BLOCK = 1 << 22
+"""Elements read at a time; only saves memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Coordinates of vectors of width d: either chosen entries with signs, or projections on the columns of `matrix` (d, k)."""
+
+    index: NDArray[np.int64] | None
+    sign: Array | None
+    matrix: Array | None
+
+    def of_rows(self, tensor: CanonicalTensor, first: int, stop: int, gain: Array | None) -> Array:
+        """Rows [first, stop) of a reading matrix (n, d), times its norm's gain; shape (stop - first, k)."""
+        parts = []
+        step = max(1, _BLOCK // tensor.shape[1])
+        for start in range(first, stop, step):
+            rows = tensor.read_rows(start, min(start + step, stop))
+            parts.append(self._coordinates(rows if gain is None or len(gain) != rows.shape[1] else rows * gain))
+        return np.concatenate(parts)
+
+    def of_columns(self, tensor: CanonicalTensor, columns: slice | NDArray[np.int64], count: int) -> Array:
+        """Columns of a writing matrix (d, n) in the first `count` coordinates; shape (columns, count)."""
+        if self.matrix is None and self.index is not None and self.sign is not None:
+            picked = self.index[:count]
+            rows = np.stack([tensor.read_rows(int(i), int(i) + 1)[0, columns] for i in picked])
+            return np.ascontiguousarray((rows * self.sign[:count, None]).T)
+        assert self.matrix is not None
+        total: Array | None = None
+        step = max(1, _BLOCK // tensor.shape[1])
+        for start in range(0, tensor.shape[0], step):
+            rows = tensor.read_rows(start, min(start + step, tensor.shape[0]))[:, columns]
+            part = rows.T @ self.matrix[start : start + len(rows), :count]
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def _coordinates(self, rows: Array) -> Array:
+        if self.matrix is not None:
+            return rows @ self.matrix
+        assert self.index is not None and self.sign is not None
+        return rows[:, self.index] * self.sign
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A basis for each model, of equal length."""
+
+    facts: FrameFacts
+    ours: Basis
+    theirs: Basis
+
+
+def find_frames(shared: SharedEmbeddings | NotMeasured, hidden: int, base_hidden: int) -> tuple[Frame, ...]:
+    """The frames worth trying, best first; empty when the embeddings show none and the widths differ."""
+    if isinstance(shared, NotMeasured) or len(shared.ours) < FEWEST_TOKENS:
+        count = 0 if isinstance(shared, NotMeasured) else shared.shared
+        facts = FrameFacts(FrameKind.SAME, count, NotMeasured("too few shared tokens to compare embeddings"))
+        return (_same(facts, hidden),) if hidden == base_hidden else ()
+    x, y = _centered(shared.ours), _centered(shared.theirs)
+    if x.shape[1] != hidden or y.shape[1] != base_hidden:
+        return ()
+    if hidden != base_hidden:
+        rotated = _rotated(x, y, shared)
+        return (rotated,) if rotated else ()
+    columns = _column_correlations(x, y)
+    same = _same(FrameFacts(FrameKind.SAME, shared.shared, _agreement(x, y), shared.reordered), hidden)
+    if (np.diag(columns) >= COLUMN_CORRELATION).mean() >= COLUMN_SHARE:
+        return (same,)
+    other = _permuted(columns, x, y, shared) or _rotated(x, y, shared)
+    return (other, same) if other else (same,)
+
+
+def _same(facts: FrameFacts, hidden: int) -> Frame:
+    index = _spread(hidden)
+    basis = Basis(index, np.ones(len(index), np.float32), None)
+    return Frame(facts, basis, basis)
+
+
+def _permuted(columns: Array, x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
+    """Each coordinate of the base with the coordinate of the artifact that it became, if nearly all have one."""
+    strength = np.abs(columns)
+    to = strength.argmax(axis=0)
+    mutual = strength.argmax(axis=1)[to] == np.arange(len(to))
+    good = mutual & (strength[to, np.arange(len(to))] >= COLUMN_CORRELATION)
+    if good.mean() < COLUMN_SHARE:
+        return None
+    theirs = np.flatnonzero(good)
+    theirs = theirs[_spread(len(theirs))]
+    ours = to[theirs]
+    sign = np.where(columns[ours, theirs] < 0, -1.0, 1.0).astype(np.float32)
+    agreement = _agreement(x[:, ours] * sign, y[:, theirs])
+    flipped = bool((sign < 0).any())
+    facts = FrameFacts(FrameKind.PERMUTED, shared.shared, agreement, shared.reordered, flipped)
+    return Frame(facts, Basis(ours, sign, None), Basis(theirs, np.ones_like(sign), None))
+
+
+def _rotated(x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
+    held = min(_HELD_OUT, len(x) // 8)
+    fit, rest = slice(held, None), slice(0, held)
+    if max(x.shape[1], y.shape[1]) <= WHOLE_MAP:
+        index = _spread(x.shape[1])
+        u, _, vt = np.linalg.svd(y[fit].T @ x[fit], full_matrices=False)
+        matrix = np.ascontiguousarray((u @ vt)[:, index])
+        ours, theirs = Basis(index, np.ones(len(index), np.float32), None), Basis(None, None, matrix)
+        pair = x[rest][:, index], y[rest] @ matrix
+    else:
+        count = min(MAX_COORDINATES, min(x.shape[1], y.shape[1]) // 2, len(x) - held)
+        a, b = _loewdin(x[fit][:count]), _loewdin(y[fit][:count])
+        ours, theirs = Basis(None, None, a), Basis(None, None, b)
+        pair = x[rest] @ a, y[rest] @ b
+    agreement = _agreement(*pair)
+    if not agreement >= LEAST_AGREEMENT:
+        return None
+    return Frame(FrameFacts(FrameKind.ROTATED, shared.shared, agreement, shared.reordered), ours, theirs)
+
+
+def _loewdin(anchors: Array) -> Array:
+    """Orthonormal columns (d, k) that span the k anchor rows and turn with them: A^T (A A^T + ridge)^(-1/2)."""
+    unit = anchors / np.maximum(np.linalg.norm(anchors, axis=1, keepdims=True), 1e-30)
+    values, vectors = np.linalg.eigh((unit @ unit.T).astype(np.float64))
+    root = (vectors / np.sqrt(np.maximum(values, 0.0) + RIDGE)) @ vectors.T
+    return np.ascontiguousarray(unit.T @ root.astype(np.float32))
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, MAX_COORDINATES)).astype(np.int64))
+
+
+def _centered(rows: Array) -> Array:
+    return rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def _column_correlations(x: Array, y: Array) -> Array:
+    scaled = [v / np.maximum(np.linalg.norm(v, axis=0), 1e-30) for v in (x, y)]
+    return np.asarray(scaled[0].T @ scaled[1])
+
+
+def _agreement(x: Array, y: Array) -> float:
+    """Mean cosine of corresponding rows; rows of zeros count as 0."""
+    dots = np.einsum("ij,ij->i", x, y, dtype=np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64) * np.einsum("ij,ij->i", y, y, dtype=np.float64))
+    return float(np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0).mean())
