@@ -140,7 +140,9 @@ class Gate:
             return lineage
         # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
         again = Model(self._measure(opened, digest), opened)
-        spot = lineage_of(again, Model(self._measure(base.opened, digest), base.opened), ref, named, self.reading, digest)
+        spot = lineage_of(
+            again, Model(self._measure(base.opened, digest), base.opened), ref, named, self.reading, digest
+        )
         return confirmed(lineage, spot)
 
     def _sources(self, catalog: Catalog, lineages: Sequence[Lineage]) -> Sources:

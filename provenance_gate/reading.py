@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from provenance_gate.alignment.frames import compare_vocabularies
+from provenance_gate.alignment.tokens import shared_embeddings
 from provenance_gate.alignment.trace import trace
 from provenance_gate.artifact.digests import digest_files
 from provenance_gate.artifact.interface import Artifact, BaseClaim
@@ -17,7 +19,7 @@ from provenance_gate.fingerprint.interface import Fingerprint, Subject
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import BaseRef, Lineage
-from provenance_gate.lineage.traced import is_settled, with_trace
+from provenance_gate.lineage.traced import is_settled, lacks_embeddings, with_trace, with_vocabulary
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, of)."""
@@ -117,9 +119,14 @@ def lineage_of(
 ) -> Lineage:
     """Compare fingerprints; where they leave descent open and both models are at hand, trace neurons too (tier 3)."""
     lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, claims)
-    if is_settled(lineage) or ours.opened is None or theirs.opened is None or reading.max_tier < 3:
+    if ours.opened is None or theirs.opened is None or reading.max_tier < 3:
         return lineage
-    return with_trace(lineage, trace(ours.opened.artifact, theirs.opened.artifact, seed))
+    artifact, base = ours.opened.artifact, theirs.opened.artifact
+    if not is_settled(lineage):
+        lineage = with_trace(lineage, trace(artifact, base, seed, everything=reading.exact is True))
+    if lacks_embeddings(lineage):
+        lineage = with_vocabulary(lineage, compare_vocabularies(shared_embeddings(artifact, base)))
+    return lineage
 
 
 def with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:

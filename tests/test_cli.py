@@ -184,8 +184,7 @@ def test_compare_prints_every_signal_and_exits_zero_whatever_it_finds(run, impos
             "neuron_match",
         ]
     )
-    assert lineage["signals"]["neuron_match"]["value"] is None
-    assert lineage["signals"]["neuron_match"]["reason"]
+    assert lineage["signals"]["neuron_match"]["value"] < 0.1
 
 
 def test_two_runs_write_the_same_bytes(run, child: Path, base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance_gate.alignment.interface import FrameFacts, FrameKind
+from provenance_gate.alignment.interface import FrameFacts, FrameKind, VocabularyFacts
 from provenance_gate.alignment.tokens import SharedEmbeddings
 from provenance_gate.artifact.interface import CanonicalTensor, NotMeasured
 
@@ -33,8 +33,10 @@ WHOLE_MAP = 1024
 FEWEST_TOKENS = 32
 COLUMN_CORRELATION, COLUMN_SHARE = 0.4, 0.8
 """A permutation is accepted when this share of the coordinates pair up one to one with at least this correlation."""
+FIRST_LOOK = 256
+"""Tokens that show whether the embeddings have anything in common; only then are more read."""
 LEAST_AGREEMENT = 0.1
-"""A rotated frame in which held-out tokens agree less is not worth trying."""
+"""Tables whose tokens lie less alike, or frames in which held-out tokens agree less, are not worth trying."""
 RIDGE = 1e-3
 """Added to the eigenvalues of the Gram matrix of unit rows, whose mean is 1: keeps nearly equal tokens from dominating."""
 _HELD_OUT = 256
@@ -50,13 +52,16 @@ class Basis:
     sign: Array | None
     matrix: Array | None
 
-    def of_rows(self, tensor: CanonicalTensor, first: int, stop: int, gain: Array | None) -> Array:
-        """Rows [first, stop) of a reading matrix (n, d), times its norm's gain; shape (stop - first, k)."""
+    def of_rows(
+        self, tensor: CanonicalTensor, first: int, stop: int, gain: Array | None, count: int = MAX_COORDINATES
+    ) -> Array:
+        """Rows [first, stop) of a reading matrix (n, d), times its norm's gain, in the first `count` coordinates."""
         parts = []
         step = max(1, _BLOCK // tensor.shape[1])
         for start in range(first, stop, step):
             rows = tensor.read_rows(start, min(start + step, stop))
-            parts.append(self._coordinates(rows if gain is None or len(gain) != rows.shape[1] else rows * gain))
+            folded = rows if gain is None or len(gain) != rows.shape[1] else rows * gain
+            parts.append(self._coordinates(folded, count))
         return np.concatenate(parts)
 
     def of_columns(self, tensor: CanonicalTensor, columns: slice | NDArray[np.int64], count: int) -> Array:
@@ -75,11 +80,11 @@ class Basis:
         assert total is not None
         return total
 
-    def _coordinates(self, rows: Array) -> Array:
+    def _coordinates(self, rows: Array, count: int) -> Array:
         if self.matrix is not None:
-            return rows @ self.matrix
+            return rows @ self.matrix[:, :count]
         assert self.index is not None and self.sign is not None
-        return rows[:, self.index] * self.sign
+        return rows[:, self.index[:count]] * self.sign[:count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +98,35 @@ class Frame:
 
 def find_frames(shared: SharedEmbeddings | NotMeasured, hidden: int, base_hidden: int) -> tuple[Frame, ...]:
     """The frames worth trying, best first; empty when the embeddings show none and the widths differ."""
-    if isinstance(shared, NotMeasured) or len(shared.ours) < FEWEST_TOKENS:
-        count = 0 if isinstance(shared, NotMeasured) else shared.shared
-        facts = FrameFacts(FrameKind.SAME, count, NotMeasured("too few shared tokens to compare embeddings"))
-        return (_same(facts, hidden),) if hidden == base_hidden else ()
-    x, y = _centered(shared.ours), _centered(shared.theirs)
-    if x.shape[1] != hidden or y.shape[1] != base_hidden:
-        return ()
+    count = 0 if isinstance(shared, NotMeasured) else shared.count
+    facts = FrameFacts(FrameKind.SAME, count, NotMeasured("too few shared tokens with embeddings to compare"))
+    unknown = (_same(facts, hidden),) if hidden == base_hidden else ()
+    if isinstance(shared, NotMeasured) or shared.count < FEWEST_TOKENS or shared.widths != (hidden, base_hidden):
+        return unknown
+    x, y = (_centered(v) for v in shared.rows(FIRST_LOOK))
+    if len(x) < FEWEST_TOKENS:
+        return unknown
+    alike = _arrangement(x, y) >= LEAST_AGREEMENT
     if hidden != base_hidden:
-        rotated = _rotated(x, y, shared)
+        rotated = _rotated(shared) if alike else None
         return (rotated,) if rotated else ()
-    columns = _column_correlations(x, y)
-    same = _same(FrameFacts(FrameKind.SAME, shared.shared, _agreement(x, y), shared.reordered), hidden)
-    if (np.diag(columns) >= COLUMN_CORRELATION).mean() >= COLUMN_SHARE:
+    same = _same(FrameFacts(FrameKind.SAME, shared.count, _agreement(x, y), shared.reordered), hidden)
+    if not alike or (np.diag(_column_correlations(x, y)) >= COLUMN_CORRELATION).mean() >= COLUMN_SHARE:
         return (same,)
-    other = _permuted(columns, x, y, shared) or _rotated(x, y, shared)
+    other = _permuted(shared) or _rotated(shared)
     return (other, same) if other else (same,)
+
+
+def compare_vocabularies(shared: SharedEmbeddings | NotMeasured) -> VocabularyFacts | NotMeasured:
+    """How alike the embeddings of shared tokens are, in the coordinates that both models use."""
+    if isinstance(shared, NotMeasured):
+        return shared
+    if shared.widths[0] != shared.widths[1]:
+        return NotMeasured("embeddings of different widths")
+    x, y = (_centered(v) for v in shared.rows(FIRST_LOOK))
+    if len(x) < FEWEST_TOKENS:
+        return NotMeasured(f"only {len(x)} tokens in common, {FEWEST_TOKENS} are needed")
+    return VocabularyFacts(shared.count, *shared.sizes, shared.reordered, _agreement(x, y))
 
 
 def _same(facts: FrameFacts, hidden: int) -> Frame:
@@ -117,8 +135,17 @@ def _same(facts: FrameFacts, hidden: int) -> Frame:
     return Frame(facts, basis, basis)
 
 
-def _permuted(columns: Array, x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
+def _arrangement(x: Array, y: Array) -> float:
+    """Correlation in [-1, 1] of the cosines between tokens in the two tables: no orthogonal map changes it."""
+    upper = np.triu_indices(len(x), 1)
+    a, b = (_unit(v) @ _unit(v).T for v in (x, y))
+    return _agreement(*((v[upper] - v[upper].mean())[None] for v in (a, b)))
+
+
+def _permuted(shared: SharedEmbeddings) -> Frame | None:
     """Each coordinate of the base with the coordinate of the artifact that it became, if nearly all have one."""
+    x, y = (_centered(v) for v in shared.rows())
+    columns = _column_correlations(x, y)
     strength = np.abs(columns)
     to = strength.argmax(axis=0)
     mutual = strength.argmax(axis=1)[to] == np.arange(len(to))
@@ -131,11 +158,12 @@ def _permuted(columns: Array, x: Array, y: Array, shared: SharedEmbeddings) -> F
     sign = np.where(columns[ours, theirs] < 0, -1.0, 1.0).astype(np.float32)
     agreement = _agreement(x[:, ours] * sign, y[:, theirs])
     flipped = bool((sign < 0).any())
-    facts = FrameFacts(FrameKind.PERMUTED, shared.shared, agreement, shared.reordered, flipped)
+    facts = FrameFacts(FrameKind.PERMUTED, shared.count, agreement, shared.reordered, flipped)
     return Frame(facts, Basis(ours, sign, None), Basis(theirs, np.ones_like(sign), None))
 
 
-def _rotated(x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
+def _rotated(shared: SharedEmbeddings) -> Frame | None:
+    x, y = (_centered(v) for v in shared.rows())
     held = min(_HELD_OUT, len(x) // 8)
     fit, rest = slice(held, None), slice(0, held)
     if max(x.shape[1], y.shape[1]) <= WHOLE_MAP:
@@ -152,15 +180,19 @@ def _rotated(x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
     agreement = _agreement(*pair)
     if not agreement >= LEAST_AGREEMENT:
         return None
-    return Frame(FrameFacts(FrameKind.ROTATED, shared.shared, agreement, shared.reordered), ours, theirs)
+    return Frame(FrameFacts(FrameKind.ROTATED, shared.count, agreement, shared.reordered), ours, theirs)
 
 
 def _loewdin(anchors: Array) -> Array:
     """Orthonormal columns (d, k) that span the k anchor rows and turn with them: A^T (A A^T + ridge)^(-1/2)."""
-    unit = anchors / np.maximum(np.linalg.norm(anchors, axis=1, keepdims=True), 1e-30)
+    unit = _unit(anchors)
     values, vectors = np.linalg.eigh((unit @ unit.T).astype(np.float64))
     root = (vectors / np.sqrt(np.maximum(values, 0.0) + RIDGE)) @ vectors.T
     return np.ascontiguousarray(unit.T @ root.astype(np.float32))
+
+
+def _unit(rows: Array) -> Array:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30), dtype=np.float32)
 
 
 def _spread(count: int) -> NDArray[np.int64]:
@@ -168,12 +200,14 @@ def _spread(count: int) -> NDArray[np.int64]:
 
 
 def _centered(rows: Array) -> Array:
-    return rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if not len(rows):
+        return rows
+    return np.asarray(rows - rows.mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
 def _column_correlations(x: Array, y: Array) -> Array:
-    scaled = [v / np.maximum(np.linalg.norm(v, axis=0), 1e-30) for v in (x, y)]
-    return np.asarray(scaled[0].T @ scaled[1])
+    a, b = _unit(x.T), _unit(y.T)
+    return np.asarray(a @ b.T, dtype=np.float32)
 
 
 def _agreement(x: Array, y: Array) -> float:

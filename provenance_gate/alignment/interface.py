@@ -47,6 +47,21 @@ class FrameFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class VocabularyFacts:
+    """Two embedding tables, their rows matched by token string.
+
+    `shared` tokens of `ours` and `theirs`; `reordered` when some have another id; `agreement` is the mean cosine in [-1, 1]
+    of the embeddings of shared tokens as they stand, each table centered first.
+    """
+
+    shared: int
+    ours: int
+    theirs: int
+    reordered: bool
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True)
 class NeuronTrace:
     """Probed neurons of one feed-forward block (or expert) of the artifact, looked up in one of the base.
 
@@ -55,8 +70,8 @@ class NeuronTrace:
     part, base_part
         "" or the number of an expert.
     probed, matched
-        Neurons looked up, and those of them whose best match by the first reading row (gate) and by the second (up; by the
-        writing column in blocks without a gate) is one and the same neuron.
+        Neurons looked up, and the different neurons of the base that were best by the first reading row (gate) and by the
+        second (up; by the writing column in blocks without a gate) for one of them.
     correlation
         Mean cosine of probed neurons and their best matches, in [-1, 1], over coordinates that the matching did not use.
     moved

@@ -16,6 +16,8 @@ Array = NDArray[np.float32]
 
 PROBES = 64
 """Neurons looked up per block. With half of them matched, the share is known to 0.06."""
+DISTINCT = 1e-3
+"""Neurons whose cosines to all others lie within this are one neuron repeated, in which nothing can be looked up."""
 WRITING_COORDINATES = 128
 CIRCUIT_COORDINATES = 64
 
@@ -60,6 +62,8 @@ def match_neurons(ours: Neurons, theirs: Neurons) -> NeuronTrace | None:
     by_first, by_second = _cosines(ours.first, theirs.first), _cosines(ours.second, theirs.second)
     if by_first is None or by_second is None:
         return None
+    if max(float(np.ptp(c.whole, axis=1).max()) for c in (by_first, by_second)) < DISTINCT:
+        return None
     second = np.abs(by_second.whole) if ours.signed else by_second.whole
     found = by_first.whole.argmax(axis=1)
     agree = found == second.argmax(axis=1)
@@ -78,7 +82,8 @@ def match_neurons(ours: Neurons, theirs: Neurons) -> NeuronTrace | None:
         base_layer=b.layer,
         base_part=b.part,
         probed=len(found),
-        matched=int(agree.sum()),
+        # Counted once each: rows that are all alike would else be found everywhere.
+        matched=len(np.unique(found[agree])),
         correlation=float((by_first.odd[at, best] + odd).mean() / 2.0),
         moved=float(moved.mean()) if len(moved) else 0.0,
         choices=1,
@@ -106,9 +111,7 @@ def _cosines(x: Array, y: Array) -> _Cosines | None:
     total = squares[0][0] + squares[1][0], squares[0][1] + squares[1][1]
     if np.count_nonzero(total[0]) < 2 or np.count_nonzero(total[1]) < 2:
         return None
-    return _Cosines(
-        _divided(dots[0] + dots[1], *total), _divided(dots[0], *squares[0]), _divided(dots[1], *squares[1])
-    )
+    return _Cosines(_divided(dots[0] + dots[1], *total), _divided(dots[0], *squares[0]), _divided(dots[1], *squares[1]))
 
 
 def _divided(dots: Array, x: Array, y: Array) -> Array:
@@ -136,9 +139,9 @@ def match_heads(ours: Attention, theirs: Attention, frame: Frame) -> HeadTrace |
 def _circuits(layer: Attention, basis: Basis) -> tuple[Array, Array] | None:
     """Per head the products W_o W_v and W_q^T W_k, each flat: two arrays (heads, k * k)."""
     count = CIRCUIT_COORDINATES
-    values = basis.of_rows(layer.v, 0, layer.v.shape[0], layer.gain)[:, :count]
-    keys = basis.of_rows(layer.k, 0, layer.k.shape[0], layer.gain)[:, :count]
-    queries = basis.of_rows(layer.q, 0, layer.q.shape[0], layer.gain)[:, :count]
+    values = basis.of_rows(layer.v, 0, layer.v.shape[0], layer.gain, count)
+    keys = basis.of_rows(layer.k, 0, layer.k.shape[0], layer.gain, count)
+    queries = basis.of_rows(layer.q, 0, layer.q.shape[0], layer.gain, count)
     outputs = basis.of_columns(layer.o, slice(None), count)
     if not all(np.isfinite(m).all() for m in (values, keys, queries, outputs)):
         return None

@@ -15,35 +15,53 @@ MAX_TOKENS = 2304
 
 @dataclass(frozen=True, slots=True)
 class SharedEmbeddings:
-    """Embeddings of the same tokens in both models, shapes (n, d) and (n, d'), float32.
+    """Tokens that two embedding tables share: their ids in the one and in the other, in the order of the token digests."""
 
-    `shared` counts all tokens in common, `reordered` says whether any of them has another id.
-    """
+    ours: CanonicalTensor
+    theirs: CanonicalTensor
+    our_ids: NDArray[np.int64]
+    their_ids: NDArray[np.int64]
 
-    ours: NDArray[np.float32]
-    theirs: NDArray[np.float32]
-    shared: int
-    reordered: bool
+    @property
+    def count(self) -> int:
+        """Shared tokens."""
+        return len(self.our_ids)
+
+    @property
+    def reordered(self) -> bool:
+        """Whether any shared token has another id in the artifact."""
+        return bool((self.our_ids != self.their_ids).any())
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Hidden sizes of the two tables."""
+        return self.ours.shape[1], self.theirs.shape[1]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Rows of the two tables."""
+        return self.ours.shape[0], self.theirs.shape[0]
+
+    def rows(self, limit: int = MAX_TOKENS) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embeddings of up to `limit` shared tokens, shapes (n, d) and (n, d'), read from the files.
+
+        Tokens whose row is zero or not finite in either model are left out.
+        """
+        chosen = np.unique(np.linspace(0, self.count - 1, min(self.count, limit)).astype(np.int64))
+        x, y = _rows(self.ours, self.our_ids[chosen]), _rows(self.theirs, self.their_ids[chosen])
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
+        sound = np.isfinite(norms[0]) & np.isfinite(norms[1]) & (norms[0] > 0) & (norms[1] > 0)
+        return x[sound], y[sound]
 
 
-def shared_embeddings(artifact: Artifact, base: Artifact, limit: int = MAX_TOKENS) -> SharedEmbeddings | NotMeasured:
-    """Read up to `limit` pairs of rows; rows that are zero or not finite in either model are left out."""
-    tables = _table(artifact), _table(base)
-    if tables[0] is None or tables[1] is None:
-        return NotMeasured(f"no input embedding in the {'artifact' if tables[0] is None else 'base'}")
-    ids = _shared_ids(artifact, base, tables[0].shape[0], tables[1].shape[0])
-    if isinstance(ids, NotMeasured):
-        return ids
-    a, b = ids
-    if len(a) > limit:
-        chosen = np.linspace(0, len(a) - 1, limit).astype(np.int64)
-        x, y = _rows(tables[0], a[chosen]), _rows(tables[1], b[chosen])
-    else:
-        x, y = _rows(tables[0], a), _rows(tables[1], b)
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
-    sound = np.isfinite(norms[0]) & np.isfinite(norms[1]) & (norms[0] > 0) & (norms[1] > 0)
-    return SharedEmbeddings(x[sound], y[sound], len(a), bool((a != b).any()))
+def shared_embeddings(artifact: Artifact, base: Artifact) -> SharedEmbeddings | NotMeasured:
+    """The tokens that both models have a row for. Without both tokenizers, tables of one length share all their ids."""
+    ours, theirs = _table(artifact), _table(base)
+    if ours is None or theirs is None:
+        return NotMeasured(f"no input embedding in the {'artifact' if ours is None else 'base'}")
+    ids = _shared_ids(artifact, base, ours.shape[0], theirs.shape[0])
+    return ids if isinstance(ids, NotMeasured) else SharedEmbeddings(ours, theirs, *ids)
 
 
 def _table(artifact: Artifact) -> CanonicalTensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +19,21 @@ FOUND = 0.5
 """A block whose probed neurons are matched to this share is not looked up elsewhere."""
 MOST_BLOCKS = 24
 """Blocks of the artifact that are probed, spread evenly over its depth."""
-SEARCH_VALUES = 400_000_000
-"""Weights of the base that a search through all its blocks may read; larger bases are searched at equal depth only."""
+SMALL_BASE = 256_000_000
+"""Weights up to which every block is compared with every block of the base. Of larger bases `FIRST_BLOCKS` are looked at
+first, and the rest only if one of them is found."""
+FIRST_BLOCKS = 2
 
 
-def trace(artifact: Artifact, base: Artifact, seed: str = "") -> Trace | NotMeasured:
+def trace(artifact: Artifact, base: Artifact, seed: str = "", *, everything: bool = False) -> Trace | NotMeasured:
     """Look up the artifact's neurons and heads in the base.
+
+    Parameters
+    ----------
+    seed
+        Moves the probed neurons, as in `SamplingPlan`.
+    everything
+        Search large bases as thoroughly as small ones.
 
     Raises
     ------
@@ -41,19 +50,22 @@ def trace(artifact: Artifact, base: Artifact, seed: str = "") -> Trace | NotMeas
         return NotMeasured(
             f"residual streams of {hidden} and {base_hidden} coordinates, and no embeddings that would align them"
         )
+    everything = everything or base.parameters <= SMALL_BASE
     best: Trace | None = None
-    for tried, frame in enumerate(frames, 1):
-        found = _neurons(ours, theirs, frame, SamplingPlan(seed))
+    chosen_frame = frames[0]
+    for frame in frames:
+        found = _neurons(ours, theirs, frame, SamplingPlan(seed), everything=everything)
         if not found:
             continue
-        current = Trace(frame.facts, found, (), _layers(ours), _layers(theirs), hidden, base_hidden, tried)
+        current = Trace(frame.facts, found, (), _layers(ours), _layers(theirs), hidden, base_hidden, len(frames))
         if best is None or current.share > best.share:
-            best = replace(current, heads=_heads(attention_layers(artifact), attention_layers(base), found, frame))
+            best, chosen_frame = current, frame
         if best.share >= FOUND:
             break
     if best is None:
         return NotMeasured("no two feed-forward blocks of one make whose neurons can be told apart")
-    return replace(best, frames_tried=len(frames))
+    heads = _heads(attention_layers(artifact), attention_layers(base), best.neurons, chosen_frame)
+    return replace(best, heads=heads)
 
 
 def _layers(blocks: Sequence[Block]) -> int:
@@ -61,20 +73,37 @@ def _layers(blocks: Sequence[Block]) -> int:
 
 
 def _neurons(
-    ours: Sequence[Block], theirs: Sequence[Block], frame: Frame, plan: SamplingPlan
+    ours: Sequence[Block], theirs: Sequence[Block], frame: Frame, plan: SamplingPlan, *, everything: bool
 ) -> tuple[NeuronTrace, ...]:
-    chosen = [ours[i] for i in np.unique(np.linspace(0, len(ours) - 1, min(len(ours), MOST_BLOCKS)).astype(int))]
-    samples = [
-        probes(b, frame.ours, plan.rows(b.up.key.role, b.up.shape).start) for b in chosen if b.hidden == ours[0].hidden
-    ]
-    first = _lookup(samples, theirs, frame, lambda a, b: (a.stack, a.layer) == (b.stack, b.layer))
-    missing = [s for s in samples if not _found(first.get(id(s), ()))]
-    if missing and _may_search(missing, theirs, bool(len(missing) < len(samples))):
+    ours = [b for b in ours if b.hidden == ours[0].hidden]
+    if not everything:
+        first = [ours[len(ours) * (2 * i + 1) // (2 * FIRST_BLOCKS)] for i in range(FIRST_BLOCKS)]
+        # Blocks at equal places in models of one form; all of the base's where depth or width changed.
+        search = _layers(ours) != _layers(theirs) or {b.width for b in ours} != {b.width for b in theirs}
+        looked = _search(first, theirs, frame, plan, search=search)
+        if not any(n.share >= FOUND / 2 for n in looked):
+            return looked
+    spread = np.unique(np.linspace(0, len(ours) - 1, min(len(ours), MOST_BLOCKS)).astype(int))
+    return _search([ours[i] for i in spread], theirs, frame, plan, search=True)
+
+
+def _search(
+    blocks: Sequence[Block], theirs: Sequence[Block], frame: Frame, plan: SamplingPlan, *, search: bool
+) -> tuple[NeuronTrace, ...]:
+    """The best match of each block: at equal places first, then everywhere for those not found there."""
+    samples = [probes(b, frame.ours, plan.rows(b.up.key.role, b.up.shape).start) for b in blocks]
+    traces = _lookup(samples, theirs, frame, lambda a, b: (a.stack, a.layer) == (b.stack, b.layer))
+    missing = [s for s in samples if not _found(traces.get(id(s), ()))]
+    if missing and search:
         rest = _lookup(missing, theirs, frame, lambda a, b: (a.stack, a.layer) != (b.stack, b.layer))
-        first = {id(s): [*first.get(id(s), ()), *rest.get(id(s), ())] for s in samples}
-    best = (best_of(first.get(id(s), ())) for s in samples)
-    tried = {id(s): len(first.get(id(s), ())) for s in samples}
-    return tuple(replace(b, choices=tried[id(s)]) for s, b in zip(samples, best, strict=True) if b is not None)
+        traces = {id(s): [*traces.get(id(s), ()), *rest.get(id(s), ())] for s in samples}
+    found = []
+    for sample in samples:
+        tried = traces.get(id(sample), [])
+        best = best_of(tried)
+        if best is not None:
+            found.append(replace(best, choices=len(tried)))
+    return tuple(found)
 
 
 def _found(traces: Sequence[NeuronTrace]) -> bool:
@@ -82,18 +111,13 @@ def _found(traces: Sequence[NeuronTrace]) -> bool:
     return best is not None and best.matched >= FOUND * best.probed
 
 
-def _may_search(missing: Sequence[Neurons], theirs: Sequence[Block], some_found: bool) -> bool:
-    values = sum(b.up.shape[0] * b.up.shape[1] for b in theirs)
-    return some_found or values <= SEARCH_VALUES
-
-
 def _lookup(
-    samples: Sequence[Neurons], theirs: Sequence[Block], frame: Frame, wanted: object
+    samples: Sequence[Neurons], theirs: Sequence[Block], frame: Frame, wanted: Callable[[Block, Block], bool]
 ) -> Mapping[int, list[NeuronTrace]]:
     """Each block of the base is read once and compared with all samples that want it."""
     found: dict[int, list[NeuronTrace]] = {}
     for block in theirs:
-        users = [s for s in samples if callable(wanted) and wanted(s.block, block)]
+        users = [s for s in samples if wanted(s.block, block)]
         if not users:
             continue
         neurons = all_neurons(block, frame.theirs)

@@ -44,7 +44,8 @@ def compare(artifact: Fingerprint, base: Fingerprint, ref: BaseRef, claims: tupl
     """
     signals = {s.name: compare_signal(s, artifact, base) for s in SIGNALS if s.name != WeightCorrelation.name}
     signals[_ALWAYS_LISTED] = Evidence(
-        _ALWAYS_LISTED, NotMeasured("not traced: that needs both models at hand, and is done only where the plain comparison leaves descent open")
+        _ALWAYS_LISTED,
+        NotMeasured("not traced: needs both models at hand, and is done where plain comparison leaves descent open"),
     )
     evidence = _weights(artifact, base, signals)
     if isinstance(evidence, NotMeasured):
@@ -190,12 +191,6 @@ class _Weights:
         base_layers = {(k.stack, k.layer) for k in self.base_rows if k.layer is not None}
         if alignment.renumbered or len(base_layers) != alignment.total:
             kinds.append("depth changed")
-        tables = [
-            {r.shape[0] for k, r in rows.items() if k.role is Role.EMBEDDING}
-            for rows in (self.matched.rows, self.base_rows)
-        ]
-        if tables[0] and tables[1] and tables[0] != tables[1]:
-            kinds.append("vocabulary resized")
         if _zeros([p.ours.values for p in self.body_pairs]) > 0.1 + _zeros([p.theirs.values for p in self.body_pairs]):
             kinds.append("pruned")
         return tuple(kinds)

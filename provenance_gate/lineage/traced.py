@@ -12,10 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from provenance_gate.alignment.interface import FrameKind, HeadTrace, NeuronTrace, Trace
+from provenance_gate.alignment.interface import FrameKind, NeuronTrace, Trace, VocabularyFacts
 from provenance_gate.artifact.interface import Component, NotMeasured
 from provenance_gate.fingerprint.interface import Evidence
 from provenance_gate.fingerprint.permutation import LOG10_FLOOR
+from provenance_gate.fingerprint.signals.weight_correlation import BODY
+from provenance_gate.lineage.components import OUTSIDE_DEPENDENT, OUTSIDE_SILENT
 from provenance_gate.lineage.decide import DERIVED_LOG10_P, HALF, derived_score, format_p
 from provenance_gate.lineage.interface import (
     DERIVED_SCORE,
@@ -35,14 +37,19 @@ BLOCK_SHARE = 0.35
 DEPENDENT, SILENT = 0.20, 0.08
 """Mean correlations of found neurons and heads, over coordinates that the matching did not use."""
 
-_SETTLED = frozenset(
-    {Relation.IDENTICAL, Relation.REFORMATTED, Relation.DERIVED, Relation.SHARED_INITIALIZATION}
-)
+REBUILT = 0.9
+"""A vocabulary that shares less of the smaller one than this was rebuilt, not extended or truncated."""
+PLAIN = 0.5
+"""A derivation that explains this share of the variance without any alignment is not traced."""
+_SETTLED = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.SHARED_INITIALIZATION})
 
 
 def is_settled(lineage: Lineage) -> bool:
     """Whether tracing could add nothing."""
-    return lineage.relation in _SETTLED
+    if lineage.relation is not Relation.DERIVED:
+        return lineage.relation in _SETTLED
+    body = [lineage.components.get(c.value) for c in BODY]
+    return _number(lineage.inheritance) >= PLAIN and all(c is None or c.relation is Relation.DERIVED for c in body)
 
 
 def with_trace(lineage: Lineage, trace: Trace | NotMeasured) -> Lineage:
@@ -50,28 +57,74 @@ def with_trace(lineage: Lineage, trace: Trace | NotMeasured) -> Lineage:
     if isinstance(trace, NotMeasured):
         return replace(lineage, signals={**lineage.signals, "neuron_match": Evidence("neuron_match", trace)})
     found = replace(lineage, signals={**lineage.signals, "neuron_match": _evidence(trace)}, tier=3)
-    log10_p = min(0.0, stranger_log10_p(trace) + math.log10(2.0))
     blocks = [n for n in trace.neurons if n.share >= BLOCK_SHARE and n.correlation >= DEPENDENT]
+    log10_p = min(0.0, stranger_log10_p(trace, blocks) + math.log10(2.0))
     heads = _mean([h.correlation for h in trace.heads])
-    correlation = _weighted(blocks)
-    if blocks and log10_p <= DERIVED_LOG10_P:
-        whole = len(blocks) >= HALF * len(trace.neurons) and (heads is None or heads >= DEPENDENT)
-        return _shown(found, trace, blocks, heads, correlation, log10_p, whole=whole)
+    shown = bool(blocks) and log10_p <= DERIVED_LOG10_P
+    whole = shown and len(blocks) >= HALF * len(trace.neurons) and (heads is None or heads >= DEPENDENT)
+    if lineage.relation is Relation.DERIVED:
+        better = whole and _inherited(trace, blocks) > _number(lineage.inheritance)
+        if better or not whole:
+            return _shown(found, trace, blocks, heads, log10_p, whole=True) if better else found
+        return replace(found, components=_components(lineage, trace, blocks, heads, None))
+    if shown:
+        return _shown(found, trace, blocks, heads, log10_p, whole=whole)
     if isinstance(lineage.score, NotMeasured):
         return _not_shown(found, trace, heads, log10_p)
     p_value = lineage.p_value
-    if isinstance(p_value, float):
-        p_value = min(1.0, 2.0 * p_value)
-    return replace(found, p_value=p_value)
+    return replace(found, p_value=min(1.0, 2.0 * p_value) if isinstance(p_value, float) else p_value)
 
 
-def stranger_log10_p(trace: Trace) -> float:
-    """log10 of the bound on the probability that a stranger's neurons are found as often, corrected for the search."""
-    if trace.share <= STRANGER_SHARE:
-        return 0.0
-    bound = -trace.probed * _divergence(min(trace.share, 1.0), STRANGER_SHARE) / math.log(10.0)
-    searched = sum(math.log10(max(1, n.choices)) for n in trace.neurons) + math.log10(max(1, trace.frames_tried))
-    return min(0.0, bound + searched)
+def lacks_embeddings(lineage: Lineage) -> bool:
+    """Whether rows matched by token string could tell more of the embeddings than rows matched by number did."""
+    found = lineage.components.get(Component.EMBEDDINGS.value)
+    return lineage.relation in (Relation.DERIVED, Relation.PARTIAL) and (
+        found is None or found.relation is not Relation.DERIVED
+    )
+
+
+def with_vocabulary(lineage: Lineage, facts: VocabularyFacts | NotMeasured) -> Lineage:
+    """`lineage`, its embeddings compared token by token."""
+    if isinstance(facts, NotMeasured):
+        return lineage
+    relation = Relation.DERIVED if facts.agreement >= OUTSIDE_DEPENDENT else Relation.UNDECIDED
+    if abs(facts.agreement) < OUTSIDE_SILENT:
+        relation = Relation.INDEPENDENT
+    absent = NotMeasured("embeddings have no unit that can be permuted by itself")
+    components = {
+        **lineage.components,
+        Component.EMBEDDINGS.value: ComponentEvidence(relation, facts.agreement, absent),
+    }
+    kinds = set(lineage.kinds)
+    if lineage.relation is Relation.DERIVED:
+        kinds |= set(_vocabulary_kinds(facts))
+    return replace(lineage, components=dict(sorted(components.items())), kinds=tuple(sorted(kinds)))
+
+
+def _vocabulary_kinds(facts: VocabularyFacts) -> list[str]:
+    if facts.shared < REBUILT * min(facts.ours, facts.theirs):
+        return ["vocabulary rebuilt"]
+    resized = [
+        name
+        for name, is_so in (("extended", facts.ours > facts.theirs), ("truncated", facts.ours < facts.theirs))
+        if is_so
+    ]
+    return [f"vocabulary {name}" for name in [*resized, *(["reordered"] if facts.reordered else [])]]
+
+
+def stranger_log10_p(trace: Trace, blocks: Sequence[NeuronTrace]) -> float:
+    """log10 of the bound on the probability that so many neurons of `blocks` are found in a stranger.
+
+    Corrected for the choice of `blocks` among all that were probed, for the blocks of the base that each was compared with,
+    and for the frames.
+    """
+    bound = 0.0
+    for block in blocks:
+        if block.share > STRANGER_SHARE:
+            bound -= block.probed * _divergence(block.share, STRANGER_SHARE) / math.log(10.0)
+        bound += math.log10(max(1, block.choices))
+    bound += math.log10(math.comb(len(trace.neurons), len(blocks))) + math.log10(max(1, trace.frames_tried))
+    return min(0.0, bound)
 
 
 def _divergence(p: float, q: float) -> float:
@@ -84,11 +137,11 @@ def _shown(
     trace: Trace,
     blocks: Sequence[NeuronTrace],
     heads: float | None,
-    correlation: float,
     log10_p: float,
     *,
     whole: bool,
 ) -> Lineage:
+    correlation = _weighted(blocks)
     shown = (
         f"{trace.matched} of {trace.probed} probed neurons and their weights (correlation {correlation:.3f}) are found in the "
         f"base after alignment, p {format_p(log10_p)}"
@@ -153,7 +206,9 @@ def _evidence(trace: Trace) -> Evidence:
         "shared_tokens": trace.frame.shared_tokens,
     }
     level = f"at most {STRANGER_SHARE} in independent models"
-    error = math.sqrt(max(trace.share * (1 - trace.share), 0.25 / trace.probed) / trace.probed) if trace.probed else None
+    error = (
+        math.sqrt(max(trace.share * (1 - trace.share), 0.25 / trace.probed) / trace.probed) if trace.probed else None
+    )
     return Evidence("neuron_match", trace.share, "sampled", level, error, detail)  # type: ignore[arg-type]
 
 
@@ -169,18 +224,29 @@ def _components(
         relation = Relation.INDEPENDENT if trace.share <= STRANGER_SHARE else Relation.UNDECIDED
     found = _weighted(blocks) if blocks else _weighted(trace.neurons)
     p = NotMeasured("not shown") if p_value is None else p_value
-    components[name.value] = ComponentEvidence(relation, found, p)
+    _put(components, name, ComponentEvidence(relation, found, p))
     if heads is not None:
         of_heads = Relation.DERIVED if heads >= DEPENDENT else Relation.INDEPENDENT
         if SILENT <= heads < DEPENDENT:
             of_heads = Relation.UNDECIDED
-        components[Component.ATTENTION.value] = ComponentEvidence(of_heads, heads, absent)
+        _put(components, Component.ATTENTION, ComponentEvidence(of_heads, heads, absent))
     agreement = trace.frame.agreement
-    rotated = trace.frame.kind is not FrameKind.SAME or trace.frame.reordered or _absent(components, Component.EMBEDDINGS)
+    rotated = (
+        trace.frame.kind is not FrameKind.SAME or trace.frame.reordered or _absent(components, Component.EMBEDDINGS)
+    )
     if blocks and rotated and isinstance(agreement, float):
         relation = Relation.DERIVED if agreement >= 0.5 else Relation.UNDECIDED
-        components[Component.EMBEDDINGS.value] = ComponentEvidence(relation, agreement, NotMeasured("no null of its own"))
+        components[Component.EMBEDDINGS.value] = ComponentEvidence(
+            relation, agreement, NotMeasured("no null of its own")
+        )
     return dict(sorted(components.items()))
+
+
+def _put(components: dict[str, ComponentEvidence], component: Component, traced: ComponentEvidence) -> None:
+    """`traced` where it shows more than what is there."""
+    plain = components.get(component.value)
+    if plain is None or not isinstance(plain.correlation, float) or _number(traced.correlation) > plain.correlation:
+        components[component.value] = traced
 
 
 def _absent(components: dict[str, ComponentEvidence], component: Component) -> bool:
@@ -205,12 +271,15 @@ def _undone(trace: Trace, blocks: Sequence[NeuronTrace]) -> list[str]:
     if trace.frame.kind is FrameKind.ROTATED and trace.hidden == trace.base_hidden:
         found.append("a rotated residual stream")
     if trace.frame.kind is FrameKind.PERMUTED:
-        found.append("a residual stream with reordered coordinates" if not trace.frame.flipped else
-                     "a residual stream with reordered or negated coordinates")
+        found.append(
+            "a residual stream with reordered coordinates"
+            if not trace.frame.flipped
+            else "a residual stream with reordered or negated coordinates"
+        )
     moved = [n.moved for n in blocks if n.width == n.base_width and not n.part]
-    if moved and _mean(moved) > HALF:
+    if (_mean(moved) or 0.0) > HALF:
         found.append("reordered feed-forward neurons")
-    if trace.heads and _mean([h.moved for h in trace.heads]) > HALF:
+    if (_mean([h.moved for h in trace.heads]) or 0.0) > HALF:
         found.append("reordered attention heads")
     return found
 
@@ -239,6 +308,10 @@ def _inherited(trace: Trace, blocks: Sequence[NeuronTrace]) -> float:
 def _weighted(neurons: Sequence[NeuronTrace]) -> float:
     probed = sum(n.probed for n in neurons)
     return sum(n.probed * n.correlation for n in neurons) / probed if probed else 0.0
+
+
+def _number(value: float | NotMeasured) -> float:
+    return value if isinstance(value, float) else 0.0
 
 
 def _mean(values: Sequence[float]) -> float | None:
