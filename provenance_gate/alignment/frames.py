@@ -40,6 +40,7 @@ LEAST_AGREEMENT = 0.1
 RIDGE = 1e-3
 """Added to the eigenvalues of the Gram matrix of unit rows, whose mean is 1: keeps nearly equal tokens from dominating."""
 _HELD_OUT = 256
+_COLUMNS = 1024
 _BLOCK = 1 << 22
 """Elements read at a time; only saves memory."""
 
@@ -108,12 +109,15 @@ def find_frames(shared: SharedEmbeddings | NotMeasured, hidden: int, base_hidden
         return unknown
     alike = _arrangement(x, y) >= LEAST_AGREEMENT
     if hidden != base_hidden:
-        rotated = _rotated(shared) if alike else None
+        x, y = (_centered(v) for v in shared.rows()) if alike else (x, y)
+        rotated = _rotated(x, y, shared) if alike else None
         return (rotated,) if rotated else ()
     same = _same(FrameFacts(FrameKind.SAME, shared.count, _agreement(x, y), shared.reordered), hidden)
-    if not alike or (np.diag(_column_correlations(x, y)) >= COLUMN_CORRELATION).mean() >= COLUMN_SHARE:
+    straight = np.einsum("ij,ij->j", _unit(x.T).T, _unit(y.T).T)
+    if not alike or (straight >= COLUMN_CORRELATION).mean() >= COLUMN_SHARE:
         return (same,)
-    other = _permuted(shared) or _rotated(shared)
+    x, y = (_centered(v) for v in shared.rows())
+    other = _permuted(x, y, shared) or _rotated(x, y, shared)
     return (other, same) if other else (same,)
 
 
@@ -142,28 +146,23 @@ def _arrangement(x: Array, y: Array) -> float:
     return _agreement(*((v[upper] - v[upper].mean())[None] for v in (a, b)))
 
 
-def _permuted(shared: SharedEmbeddings) -> Frame | None:
+def _permuted(x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
     """Each coordinate of the base with the coordinate of the artifact that it became, if nearly all have one."""
-    x, y = (_centered(v) for v in shared.rows())
-    columns = _column_correlations(x, y)
-    strength = np.abs(columns)
-    to = strength.argmax(axis=0)
-    mutual = strength.argmax(axis=1)[to] == np.arange(len(to))
-    good = mutual & (strength[to, np.arange(len(to))] >= COLUMN_CORRELATION)
+    to, back, correlation = _column_matches(x, y)
+    good = (back[to] == np.arange(len(to))) & (np.abs(correlation) >= COLUMN_CORRELATION)
     if good.mean() < COLUMN_SHARE:
         return None
     theirs = np.flatnonzero(good)
     theirs = theirs[_spread(len(theirs))]
     ours = to[theirs]
-    sign = np.where(columns[ours, theirs] < 0, -1.0, 1.0).astype(np.float32)
+    sign = np.where(correlation[theirs] < 0, -1.0, 1.0).astype(np.float32)
     agreement = _agreement(x[:, ours] * sign, y[:, theirs])
     flipped = bool((sign < 0).any())
     facts = FrameFacts(FrameKind.PERMUTED, shared.count, agreement, shared.reordered, flipped)
     return Frame(facts, Basis(ours, sign, None), Basis(theirs, np.ones_like(sign), None))
 
 
-def _rotated(shared: SharedEmbeddings) -> Frame | None:
-    x, y = (_centered(v) for v in shared.rows())
+def _rotated(x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
     held = min(_HELD_OUT, len(x) // 8)
     fit, rest = slice(held, None), slice(0, held)
     if max(x.shape[1], y.shape[1]) <= WHOLE_MAP:
@@ -202,12 +201,27 @@ def _spread(count: int) -> NDArray[np.int64]:
 def _centered(rows: Array) -> Array:
     if not len(rows):
         return rows
-    return np.asarray(rows - rows.mean(axis=0, dtype=np.float64), dtype=np.float32)
+    return np.asarray(rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32), dtype=np.float32)
 
 
-def _column_correlations(x: Array, y: Array) -> Array:
+def _column_matches(x: Array, y: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """For every column of y the column of x that correlates most with it, for every column of x that of y, and the
+    correlations of the first; in blocks, for hidden sizes whose square would not fit.
+    """
     a, b = _unit(x.T), _unit(y.T)
-    return np.asarray(a @ b.T, dtype=np.float32)
+    to, correlation = np.empty(len(b), np.int64), np.empty(len(b), np.float32)
+    back, strongest = np.zeros(len(a), np.int64), np.zeros(len(a), np.float32)
+    for start in range(0, len(b), _COLUMNS):
+        block = a @ b[start : start + _COLUMNS].T
+        strength = np.abs(block)
+        stop, at = start + block.shape[1], np.arange(block.shape[1])
+        to[start:stop] = strength.argmax(axis=0)
+        correlation[start:stop] = block[to[start:stop], at]
+        best = strength.argmax(axis=1)
+        value = strength[np.arange(len(a)), best]
+        stronger = value > strongest
+        back[stronger], strongest[stronger] = start + best[stronger], value[stronger]
+    return to, back, correlation
 
 
 def _agreement(x: Array, y: Array) -> float:

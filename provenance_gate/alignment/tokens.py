@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from provenance_gate.artifact.interface import Artifact, CanonicalTensor, NotMeasured, Role
 
-MAX_TOKENS = 2304
-"""Shared tokens whose embeddings are read. They are chosen by digest, so by neither id nor frequency."""
+MAX_TOKENS, FEWEST_READ, MAX_VALUES = 2304, 768, 1 << 23
+"""Shared tokens whose embeddings are read: fewer, but never below 768, of tables so wide that memory would suffer. They
+are chosen by digest, so by neither id nor frequency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class SharedEmbeddings:
 
         Tokens whose row is zero or not finite in either model are left out.
         """
+        limit = min(limit, max(FEWEST_READ, MAX_VALUES // max(1, *self.widths)))
         chosen = np.unique(np.linspace(0, self.count - 1, min(self.count, limit)).astype(np.int64))
         x, y = _rows(self.ours, self.our_ids[chosen]), _rows(self.theirs, self.their_ids[chosen])
         with np.errstate(over="ignore", invalid="ignore"):
