@@ -8,7 +8,7 @@ import numpy as np
 
 from provenance_gate.fingerprint.permutation import combined_test, pair_statistics
 
-DRAWS, LAYERS, ROWS, UNITS = 4000, 4, 8, 256
+DRAWS, LAYERS, ROWS, UNITS = 20000, 4, 8, 256
 KINDS = ("gaussian", "heavy tails (t, 2 df)", "one huge unit per layer", "units sorted by norm", "rank 4")
 
 

@@ -20,8 +20,10 @@ from provenance_gate._version import __version__
 from provenance_gate.errors import ArtifactError, PolicyError, ProvenanceGateError, UsageError
 
 if TYPE_CHECKING:
+    from provenance_gate.artifact.interface import NotMeasured
     from provenance_gate.fingerprint.interface import Fingerprint
     from provenance_gate.lineage.interface import Lineage
+    from provenance_gate.lineage.merges import Merge
     from provenance_gate.report.interface import Report
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "check",
     "compare",
     "fingerprint",
+    "merge",
 ]
 
 
@@ -81,7 +84,16 @@ def compare(artifact: str, base: str, *, exact: bool | None = None) -> Lineage:
     """One lineage of `artifact` to `base` (``[ID=]SOURCE``), with all signals. Raises ProvenanceGateError."""
     from provenance_gate import reading
 
-    return reading.compare(artifact, base, reading.Reading(exact=exact))[2]
+    return reading.compare(artifact, base, reading.Reading(exact=exact)).lineage
+
+
+def merge(artifact: str, bases: Sequence[str], *, exact: bool | None = None) -> Merge | NotMeasured:
+    """How `artifact` was mixed from two or more `bases` (``[ID=]SOURCE``). Raises ProvenanceGateError."""
+    from provenance_gate import reading
+
+    if len(bases) < 2:
+        raise UsageError("merge: give at least two bases")
+    return reading.compare(artifact, bases[0], reading.Reading(exact=exact), bases[1:]).merge
 
 
 def fingerprint(artifact: str, *, exact: bool | None = None) -> Fingerprint:

@@ -200,6 +200,14 @@ def check(
 @click.argument("artifact")
 @click.argument("base", metavar="[ID=]BASE")
 @click.option(
+    "-b",
+    "--base",
+    "others",
+    metavar="[ID=]SOURCE",
+    multiple=True,
+    help="A further candidate parent; with one or more, how the artifact was mixed from all of them. Repeatable.",
+)
+@click.option(
     "-f",
     "--format",
     "output_format",
@@ -211,7 +219,15 @@ def check(
 @_reading_options
 @_output_options
 @_debug
-def compare(artifact: str, base: str, output_format: str, output: Path | None, verbose: bool, **common: Any) -> None:
+def compare(
+    artifact: str,
+    base: str,
+    others: tuple[str, ...],
+    output_format: str,
+    output: Path | None,
+    verbose: bool,
+    **common: Any,
+) -> None:
     """One lineage with all signals. Informs: exit 0 whatever it finds.
 
     ARTIFACT and BASE are model folders, weight files or fingerprint files.
@@ -220,17 +236,18 @@ def compare(artifact: str, base: str, output_format: str, output: Path | None, v
 
     terminal = _terminal(common)
     try:
-        subject, ref, lineage = reading.compare(artifact, base, _reading(common, terminal))
+        found = reading.compare(artifact, base, _reading(common, terminal), others)
     finally:
         terminal.close()
     if output_format == "json":
         from provenance_gate.report.json_report import render_compare as render_json
 
-        text = render_json(subject, ref, lineage)
+        text = render_json(found.artifact, found.base, found.lineage, found.merge)
     else:
         from provenance_gate.report.human import render_compare
 
-        text = render_compare(subject, ref, lineage, _options(None if output else terminal, verbose=verbose))
+        options = _options(None if output else terminal, verbose=verbose)
+        text = render_compare(found.artifact, found.base, found.lineage, options, found.merge)
     _print_or_write(text, output)
 
 

@@ -24,6 +24,7 @@ from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.plan import SamplingPlan
 from provenance_gate.lineage.ancestry import Sources, ancestry
 from provenance_gate.lineage.interface import INDEPENDENT_SCORE, Lineage, Relation
+from provenance_gate.lineage.parents import mixed
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
 from provenance_gate.policy.interface import FailOn, Policy, Verdict
@@ -33,6 +34,7 @@ from provenance_gate.reading import (
     Reading,
     base_ref,
     claims_of,
+    is_alone,
     lineage_of,
     local_path,
     read_model,
@@ -96,6 +98,9 @@ class Gate:
         if isinstance(digest, NotMeasured):
             raise ArtifactError(f"{source}: {digest.reason}")
         lineages = [self._lineage(option, ours, opened, digest) for option in self.bases]
+        measured = [self._model(option.source).fingerprint for option in self.bases]
+        with_weights, merge = mixed(ours, lineages, measured)
+        lineages = list(with_weights)
         lineages.sort(
             key=lambda x: (isinstance(x.score, NotMeasured), -x.score if isinstance(x.score, float) else 0.0, x.base.id)
         )
@@ -106,6 +111,7 @@ class Gate:
             digest=digest,
             purl=f"pkg:generic/{quote(one_line(artifact.name), safe='')}@{digest[:12]}?checksum=sha256:{digest}",
             lineages=tuple(lineages),
+            merge=merge,
             ancestry=nodes,
             findings=findings,
             verdict=policy_room.verdict(findings, self.fail_on),
@@ -132,7 +138,7 @@ class Gate:
     def _lineage(self, option: BaseOption, ours: Fingerprint, opened: OpenedArtifact, digest: str) -> Lineage:
         base = self._model(option.source)
         claims = opened.artifact.claims.bases
-        ref = base_ref(option, base, claims)
+        ref = base_ref(option, base, claims, alone=is_alone(self.bases))
         named = claims_of(ref.id, claims)
         model = Model(ours, opened)
         lineage = lineage_of(model, base, ref, named, self.reading)

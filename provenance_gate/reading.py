@@ -11,7 +11,7 @@ from provenance_gate.alignment.frames import compare_vocabularies
 from provenance_gate.alignment.tokens import shared_embeddings
 from provenance_gate.alignment.trace import trace
 from provenance_gate.artifact.digests import digest_files
-from provenance_gate.artifact.interface import Artifact, BaseClaim
+from provenance_gate.artifact.interface import Artifact, BaseClaim, NotMeasured
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
 from provenance_gate.errors import ArtifactError, UsageError
 from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
@@ -19,6 +19,8 @@ from provenance_gate.fingerprint.interface import Fingerprint, Subject
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import BaseRef, Lineage
+from provenance_gate.lineage.merges import Merge
+from provenance_gate.lineage.parents import mixed
 from provenance_gate.lineage.traced import is_settled, lacks_embeddings, with_trace, with_vocabulary
 
 Progress = Callable[[str, int, int], None]
@@ -103,15 +105,29 @@ def fingerprint(source: str, reading: Reading | None = None) -> Fingerprint:
     return replace(model.fingerprint, subject=Subject(artifact.name, artifact.files, artifact.claims))
 
 
-def compare(artifact: str, base: str, reading: Reading | None = None) -> tuple[Artifact | Subject, BaseRef, Lineage]:
-    """One lineage with all signals. Neither model's files are hashed."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compare` found: the artifact, the base, their lineage, and the mix where further bases were given."""
+
+    artifact: Artifact | Subject
+    base: BaseRef
+    lineage: Lineage
+    merge: Merge | NotMeasured
+
+
+def compare(artifact: str, base: str, reading: Reading | None = None, others: Sequence[str] = ()) -> Comparison:
+    """One lineage with all signals; with `others`, how the artifact was mixed from all of the bases. No file is hashed."""
     reading = reading or Reading()
-    option = BaseOption.parse(base)
-    ours, theirs = read_model(artifact, reading), read_model(option.source, reading)
+    ours = read_model(artifact, reading)
     subject = ours.fingerprint.subject
-    ref = base_ref(option, theirs, subject.claims.bases)
-    lineage = lineage_of(ours, theirs, ref, claims_of(ref.id, subject.claims.bases), reading)
-    return (ours.opened.artifact if ours.opened else subject), ref, lineage
+    options = [BaseOption.parse(text) for text in (base, *others)]
+    bases = [read_model(option.source, reading) for option in options]
+    lineages = []
+    for option, model in zip(options, bases, strict=True):
+        ref = base_ref(option, model, subject.claims.bases, alone=is_alone(options))
+        lineages.append(lineage_of(ours, model, ref, claims_of(ref.id, subject.claims.bases), reading))
+    weighted, merge = mixed(ours.fingerprint, lineages, [m.fingerprint for m in bases])
+    return Comparison(ours.opened.artifact if ours.opened else subject, weighted[0].base, weighted[0], merge)
 
 
 def lineage_of(
@@ -149,11 +165,23 @@ def claims_of(base_id: str, claims: Sequence[BaseClaim]) -> tuple[BaseClaim, ...
     return tuple(c for c in claims if c.id.casefold() == base_id.casefold())
 
 
-def base_ref(option: BaseOption, model: Model, claims: Sequence[BaseClaim]) -> BaseRef:
-    """Which base an option stands for: the id it gives, else the only one that is declared, else its own name."""
+def base_ref(option: BaseOption, model: Model, claims: Sequence[BaseClaim], *, alone: bool = True) -> BaseRef:
+    """Which base an option stands for: the id it gives, else the claim that it answers, else its own name.
+
+    An option without id answers the only claim when it is `alone`; of several such options the one whose name ends like
+    a claimed id answers that claim.
+    """
     declared = {c.id.casefold(): c for c in claims}
+    name = model.fingerprint.subject.name
     base_id = option.id
+    if base_id is None and alone and len(declared) == 1:
+        base_id = next(iter(declared.values())).id
     if base_id is None:
-        base_id = next(iter(declared.values())).id if len(declared) == 1 else model.fingerprint.subject.name
+        base_id = next((c.id for c in claims if c.id.rpartition("/")[2].casefold() == name.casefold()), name)
     claim = declared.get(base_id.casefold())
     return BaseRef(claim.id if claim else base_id, option.source, claim.revision if claim else None)
+
+
+def is_alone(options: Sequence[BaseOption]) -> bool:
+    """Whether at most one of the options leaves its id open."""
+    return sum(o.id is None for o in options) <= 1

@@ -15,6 +15,9 @@ INDEPENDENT_SCORE = 0.30
 """At or below: the test could have seen a correlation of 0.05 and saw none (DESIGN 3.4)."""
 
 
+ONE_BASE = NotMeasured("a mix needs at least two candidate parents")
+
+
 class Relation(str, Enum):
     """How the artifact relates to the base, no stronger than what was measured."""
 
@@ -80,6 +83,8 @@ class Lineage:
         One sentence: what decided, or what is missing.
     tier
         The tier that decided (0 digests .. 4 the whole file).
+    mixing_weight
+        At least 0; this base's share of the mix where several bases were compared at once, NotMeasured else.
     """
 
     base: BaseRef
@@ -96,6 +101,7 @@ class Lineage:
     claims: tuple[BaseClaim, ...]
     reason: str
     tier: int
+    mixing_weight: float | NotMeasured = ONE_BASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from provenance_gate.artifact.interface import Artifact, NotMeasured
 from provenance_gate.fingerprint.interface import Evidence, Subject
-from provenance_gate.lineage.interface import Ancestor, BaseRef, LayerMatch, Lineage, Standing
+from provenance_gate.lineage.interface import ONE_BASE, Ancestor, BaseRef, LayerMatch, Lineage, Standing
+from provenance_gate.lineage.merges.interface import Merge, Mixture
 from provenance_gate.policy.interface import Finding, Severity, Status
 from provenance_gate.report.interface import SIGNALS, ArtifactResult, ReadingCost, Report, ReportOptions
 from provenance_gate.report.page import Page
@@ -34,8 +35,14 @@ def render_check(report: Report, options: ReportOptions) -> str:
     return page.text()
 
 
-def render_compare(artifact: Artifact | Subject, base: BaseRef, lineage: Lineage, options: ReportOptions) -> str:
-    """The human text of one `compare`: score and relation, components, layers, signals."""
+def render_compare(
+    artifact: Artifact | Subject,
+    base: BaseRef,
+    lineage: Lineage,
+    options: ReportOptions,
+    merge: Merge | NotMeasured = ONE_BASE,
+) -> str:
+    """The human text of one `compare`: score and relation, components, layers, mix, signals."""
     page = Page(options)
     kinds = f" ({', '.join(lineage.kinds)})" if lineage.kinds else ""
     page.line(f"Score {_number(lineage.score)}: {lineage.relation.value}{kinds}", style="bold")
@@ -58,6 +65,7 @@ def render_compare(artifact: Artifact | Subject, base: BaseRef, lineage: Lineage
             page.line(_layer_summary(stack, matches))
         if options.verbose:
             page.table(("layer", "base layer", "correlation"), [_layer_row(match) for match in lineage.layers])
+    _write_merge(page, merge, options)
     page.section("Signals")
     page.table(
         ("signal", "value", "method", "unrelated models", "note"),
@@ -85,6 +93,7 @@ def _write_result(page: Page, result: ArtifactResult, options: ReportOptions) ->
         page.section("Lineage")
         for lineage in result.lineages:
             _write_lineage(page, lineage)
+    _write_merge(page, result.merge, options)
     if options.verbose:
         _write_details(page, result, findings)
     if result.artifact.notes:
@@ -106,6 +115,33 @@ def _write_lineage(page: Page, lineage: Lineage) -> None:
         parts = ", ".join(f"{name} {part.relation.value}" for name, part in sorted(lineage.components.items()))
         page.line(f"components: {parts}", indent=4)
     page.line(lineage.reason, indent=4)
+
+
+def _write_merge(page: Page, merge: Merge | NotMeasured, options: ReportOptions) -> None:
+    """Which bases the artifact was mixed from; nothing where a single base was compared."""
+    if isinstance(merge, NotMeasured):
+        return
+    page.section("Mix")
+    shares = ", ".join(f"{name} {weight:.3f}" for name, weight in sorted(merge.weights.items(), key=_by_weight))
+    page.line(f"{merge.recipe}: {shares}; {merge.residual:.2%} of the weights left unexplained", indent=2)
+    page.line(merge.reason, indent=2)
+    if options.verbose:
+        rows = [_mixture_row(mixture, merge.parents) for mixture in merge.mixtures]
+        page.table(("place", "component", *merge.parents, "t", "left"), rows)
+
+
+def _by_weight(item: tuple[str, float]) -> tuple[float, str]:
+    return -item[1], item[0]
+
+
+def _mixture_row(mixture: Mixture, parents: Sequence[str]) -> tuple[str, ...]:
+    layers = dict(mixture.sources)
+    shares = [
+        f"{weight:.3f}" + (f" (layer {layers[name]})" if layers.get(name) not in (None, mixture.layer) else "")
+        for name, weight in zip(parents, mixture.weights, strict=True)
+    ]
+    place = f"{mixture.stack} {mixture.layer}" if mixture.layer is not None else "outside"
+    return place, mixture.component, *shares, "" if mixture.t is None else f"{mixture.t:.3f}", f"{mixture.residual:.2%}"
 
 
 def _write_details(page: Page, result: ArtifactResult, findings: Sequence[Finding]) -> None:

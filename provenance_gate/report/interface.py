@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from provenance_gate.artifact.interface import Artifact
-from provenance_gate.lineage.interface import Ancestor, Lineage
+from provenance_gate.artifact.interface import Artifact, NotMeasured
+from provenance_gate.lineage.interface import ONE_BASE, Ancestor, Lineage
+from provenance_gate.lineage.merges.interface import Merge
 from provenance_gate.policy.interface import Finding, Policy, Verdict
 
 SIGNALS = (
@@ -48,6 +49,7 @@ class ArtifactResult:
     findings: Sequence[Finding]
     verdict: Verdict
     cost: ReadingCost
+    merge: Merge | NotMeasured = ONE_BASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 from provenance_gate.artifact.interface import Artifact, BaseClaim, Claims, ClaimSource, FileRecord, NotMeasured
 from provenance_gate.fingerprint.interface import Evidence, Json, Subject
-from provenance_gate.lineage.interface import Ancestor, BaseRef, ComponentEvidence, LayerMatch, Lineage
+from provenance_gate.lineage.interface import ONE_BASE, Ancestor, BaseRef, ComponentEvidence, LayerMatch, Lineage
+from provenance_gate.lineage.merges.interface import Merge, Mixture
 from provenance_gate.policy.interface import Finding, Waiver
 from provenance_gate.report.interface import SIGNALS, ArtifactResult, ReadingCost, Report, ReportOptions
 
@@ -56,12 +57,16 @@ def render_check(report: Report) -> str:
     )
 
 
-def render_compare(artifact: Artifact | Subject, base: BaseRef, lineage: Lineage) -> str:
+def render_compare(
+    artifact: Artifact | Subject, base: BaseRef, lineage: Lineage, merge: Merge | NotMeasured = ONE_BASE
+) -> str:
     """The JSON text of one `compare`, with a line end."""
-    return _dump(compare_to_json(artifact, base, lineage))
+    return _dump(compare_to_json(artifact, base, lineage, merge))
 
 
-def compare_to_json(artifact: Artifact | Subject, base: BaseRef, lineage: Lineage) -> dict[str, Any]:
+def compare_to_json(
+    artifact: Artifact | Subject, base: BaseRef, lineage: Lineage, merge: Merge | NotMeasured = ONE_BASE
+) -> dict[str, Any]:
     """`compare` as JSON values. `artifact` is the subject of a fingerprint where no model was at hand."""
     described: dict[str, Any] = {
         "name": artifact.name,
@@ -70,7 +75,13 @@ def compare_to_json(artifact: Artifact | Subject, base: BaseRef, lineage: Lineag
     }
     if isinstance(artifact, Artifact):
         described |= {"parameters": artifact.parameters, "weight_bytes": artifact.weight_bytes}
-    return {"schema": COMPARE_SCHEMA, "artifact": described, "base": _base(base), "lineage": lineage_to_json(lineage)}
+    return {
+        "schema": COMPARE_SCHEMA,
+        "artifact": described,
+        "base": _base(base),
+        "lineage": lineage_to_json(lineage),
+        **({} if merge is ONE_BASE else {"merge": merge_to_json(merge)}),
+    }
 
 
 def match_to_json(lineage: Lineage) -> dict[str, Any]:
@@ -95,6 +106,36 @@ def lineage_to_json(lineage: Lineage) -> dict[str, Any]:
         "claims": [_base_claim(claim) for claim in lineage.claims],
         "reason": lineage.reason,
         "tier": lineage.tier,
+        **({} if lineage.mixing_weight is ONE_BASE else _measured("mixing_weight", lineage.mixing_weight)),
+    }
+
+
+def merge_to_json(merge: Merge | NotMeasured) -> dict[str, Any]:
+    """How the artifact was mixed from several bases; `recipe` is null, with a reason, where that was not asked or not seen."""
+    if isinstance(merge, NotMeasured):
+        return {"recipe": None, "reason": merge.reason}
+    return {
+        "recipe": merge.recipe,
+        "reason": merge.reason,
+        "parents": list(merge.parents),
+        "base": merge.base,
+        **_measured("residual", merge.residual),
+        "weights": {name: _finite(weight) for name, weight in merge.weights.items()},
+        "parameters": {name: _finite(value) for name, value in merge.parameters.items()},
+        "layers": [_mixture(mixture, merge.parents) for mixture in merge.mixtures],
+        "mergekit": _rounded(dict(merge.mergekit)),
+    }
+
+
+def _mixture(mixture: Mixture, parents: Sequence[str]) -> dict[str, Any]:
+    return {
+        "component": mixture.component,
+        "stack": mixture.stack,
+        "layer": mixture.layer,
+        "sources": [{"base": base, "layer": layer} for base, layer in mixture.sources],
+        "weights": {base: _finite(weight) for base, weight in zip(parents, mixture.weights, strict=True)},
+        **_measured("residual", mixture.residual),
+        "t": None if mixture.t is None else _finite(mixture.t),
     }
 
 
@@ -136,6 +177,7 @@ def _result(result: ArtifactResult) -> dict[str, Any]:
         "findings": [{"artifact": artifact.name, **_finding(finding)} for finding in result.findings],
         "lineages": [{"artifact": artifact.name, **match_to_json(lineage)} for lineage in result.lineages],
         "ancestry": [_ancestor(ancestor) for ancestor in result.ancestry],
+        "merge": merge_to_json(result.merge),
     }
 
 

@@ -34,7 +34,8 @@ def non_negative(gram: Floats, allowed: Sequence[int]) -> tuple[Floats, float]:
         open_ = [k for k in allowed if k not in passive and slope[k] > scale]
         if not open_:
             break
-        passive.append(max(open_, key=lambda k: slope[k] / np.sqrt(max(a[k, k], 1e-300))))
+        steepest = slope / np.sqrt(np.maximum(np.diag(a), 1e-300))
+        passive.append(max(open_, key=lambda k: float(steepest[k])))
         newest = passive[-1]
         while passive:
             solved = solve(a, b, passive)
@@ -54,7 +55,16 @@ def non_negative(gram: Floats, allowed: Sequence[int]) -> tuple[Floats, float]:
 
 def solve(a: Floats, b: Floats, chosen: Sequence[int]) -> Floats:
     """Least squares of any sign on the chosen candidates; the shortest solution where they are not independent."""
+    if len(chosen) == 1:
+        only = chosen[0]
+        return np.array([b[only] / a[only, only] if a[only, only] > 0 else 0.0])
     part = a[np.ix_(chosen, chosen)]
+    if len(chosen) == 2:
+        (p, q), (_, r) = part
+        determinant = p * r - q * q
+        if determinant > 1e-11 * p * r:
+            x, y = b[list(chosen)]
+            return np.asarray(np.array([r * x - q * y, p * y - q * x]) / determinant)
     scale = 1.0 / np.sqrt(np.maximum(np.diag(part), 1e-300))
     solved = np.linalg.lstsq(part * scale[:, None] * scale, b[list(chosen)] * scale, rcond=1e-13)[0]
     return np.asarray(solved * scale)

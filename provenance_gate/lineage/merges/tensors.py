@@ -56,7 +56,7 @@ class Sample:
             _relative_variance(d) for d in set(self.dtypes) if d in ("F32", "F64")
         )
         steps = float(np.square(self.step).sum()) / 12.0 * self.values.shape[1]
-        return own * variance + steps
+        return float(own * variance + steps)
 
 
 def _relative_variance(dtype: str) -> float:
@@ -140,9 +140,13 @@ def _sample(
     count = min(len(ours.values), *(len(t.values) for _, t in found))
     values = ours.values[:count]
     others = tuple(t.values[:count] for _, t in found)
-    if not (np.isfinite(values).all() and values.any()):
+    if ours.dtype[0] in "IU":
+        values = _to_scale(values, others)
+    if not values.min() < values.max():
         return None
-    stacked = np.stack([v.reshape(-1) for v in (values, *others)]).astype(np.float64)
+    stacked = np.empty((1 + len(found), values.size))
+    for line, source in zip(stacked, (values, *others), strict=True):
+        line[:] = source.reshape(-1)
     at = [0, *(index + 1 for index, _ in found)]
     gram = np.zeros((len(candidates) + 1, len(candidates) + 1))
     gram[np.ix_(at, at)] = stacked @ stacked.T
@@ -154,8 +158,19 @@ def _sample(
     return Sample(key, size, ours.dtype, dtypes, indices, values, others, gram, _grid(values))
 
 
+def _to_scale(codes: Values, others: Sequence[Values]) -> Values:
+    """Integer codes without their scales: each row scaled so that its weights sum to one; zeros where that cannot be."""
+    stacked = np.stack(others).astype(np.float64)
+    gram = np.einsum("irc,jrc->rij", stacked, stacked)
+    toward = np.einsum("irc,rc->ri", stacked, codes.astype(np.float64))
+    total = np.einsum("rij,rj->r", np.linalg.pinv(gram, rcond=1e-10, hermitian=True), toward)[:, None]
+    return np.asarray(np.where(total > 0, codes / np.where(total > 0, total, 1.0), 0.0), dtype=np.float32)
+
+
 def _grid(values: Values) -> Values:
     """Step of an 8-bit or coarser integer grid, a row each, or zeros: no value between 0 and a 130th of its row's largest."""
+    if len(values) > 1 and not _grid(values[:1]).any():
+        return np.zeros((len(values), 1), dtype=np.float32)
     sizes = np.abs(values)
     largest = sizes.max(axis=1, keepdims=True)
     smallest = float(np.where(sizes > 0, sizes / np.where(largest > 0, largest, 1.0), np.inf).min())

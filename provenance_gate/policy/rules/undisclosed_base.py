@@ -10,6 +10,8 @@ from provenance_gate.lineage.interface import DERIVED_SCORE, Lineage, Relation
 from provenance_gate.policy.interface import Outcome, Status, Subject
 from provenance_gate.policy.wording import exact, first_few, lineage_evidence, lineage_summary, shown
 
+LEAST_SHARE: Final = 0.1
+"""Mixing weight from which a base counts as a parent."""
 _UNCLEAR: Final = frozenset({Relation.UNDECIDED, Relation.SHARED_INITIALIZATION})
 _DEPENDENT: Final = frozenset({Relation.DERIVED, Relation.PARTIAL})
 
@@ -20,7 +22,8 @@ class UndisclosedBase:
     Candidates are all bases that were compared (given with `--base`, or nominated from a registry) and that no claim of the
     artifact names. An ancestor of a declared base, as the catalog knows it, is disclosed with that base.
 
-    - fail: the lineage score of a candidate reaches `max_score`, or some components come from it;
+    - fail: the lineage score of a candidate reaches `max_score`, some components come from it, or the artifact was mixed with
+      a tenth of it or more;
     - undecided: weights were missing, or the evidence does not decide;
     - pass: otherwise. With no candidate at all it passes and says that nothing was tested, unless
       `require_candidates` is set: then it is undecided.
@@ -97,9 +100,12 @@ def _untested(options: Mapping[str, Any]) -> Outcome:
 
 def _judge(lineage: Lineage, max_score: float) -> Outcome | None:
     name, score, summary = shown(lineage.base.id), lineage.score, lineage_summary(lineage)
+    score_seen = lineage.relation is not Relation.INDEPENDENT
     parts = [part for part, seen in sorted(lineage.components.items()) if seen.relation in _DEPENDENT]
     if isinstance(score, float) and score >= max_score:
         message = f"the weights show {name} as a base, which the artifact does not declare: {summary}"
+    elif isinstance(mixed := lineage.mixing_weight, float) and mixed >= LEAST_SHARE and score_seen:
+        message = f"{mixed:.0%} of {name} was mixed into the weights, which the artifact does not declare: {summary}"
     elif lineage.relation is Relation.PARTIAL and parts:
         inherited = ", ".join(shown(part) for part in parts)
         message = (

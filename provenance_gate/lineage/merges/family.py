@@ -1,0 +1,70 @@
+"""Which candidates are kin of the artifact, which of them is the others' ancestor, and whose task vectors count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from provenance_gate.lineage.merges.fit import Floats, cosine_of, deltas, free_fit
+from provenance_gate.lineage.merges.tensors import Unit
+
+RELATED = 0.5
+"""Cosine to the artifact of a candidate that can be its ancestor."""
+UNLIKE, STRANGE = 0.42, 0.15
+"""Mean cosine of the task vectors from an ancestor stays below the first; siblings see each other's at 0.5. Below the second it
+is an ancestor even where a linear mix of all would do, as a sibling that changed little passes the first."""
+USED = 0.02
+"""Smallest weight, overall, of a candidate that counts."""
+_SURE = 6.0
+
+
+class Family:
+    """Candidates that have counterparts in all of `units` (one component of one layer each), at a cosine of RELATED or more.
+
+    `gram`: of the artifact and all candidates, over all units. `related`: indices of candidates.
+    """
+
+    def __init__(self, units: Sequence[Unit], grams: Sequence[Floats], candidates: int) -> None:
+        self.gram: Floats = np.asarray(sum(grams))
+        self._count = sum(u.count for u in units)
+        self.related = tuple(
+            k
+            for k in range(candidates)
+            if all(k in u.candidates for u in units) and cosine_of(self.gram, 0, k + 1) >= RELATED
+        )
+
+    def ancestor(self, among: Sequence[int] | None = None, most: float = UNLIKE) -> int | None:
+        """The candidate from which the changes to the others are least alike; None of fewer than three, or of siblings."""
+        chosen = [k for k in (self.related if among is None else among) if k in self.related]
+        found = []
+        for k in chosen:
+            others = [o for o in chosen if o != k]
+            moved = deltas(self.gram, k)
+            cosines = [abs(cosine_of(moved, i + 1, j + 1)) for i in others for j in others if i < j]
+            if cosines:
+                found.append((float(np.mean(cosines)), k))
+        return min(found)[1] if found and min(found)[0] <= most else None
+
+    def left_behind(self) -> int | None:
+        """Of two candidates the one that the artifact moves away from: a task vector with a factor above one."""
+        if len(self.related) != 2:
+            return None
+        first, second = self.related
+        factor = float(free_fit(self.gram, first, [second])[0][second])
+        if factor > 1.0 + USED:
+            return first
+        return second if factor < -USED else None
+
+    def significant(self, base: int) -> list[int]:
+        """Those whose task vector has a factor above USED and six standard errors, all together, the greatest factor first."""
+        chosen = [k for k in self.related if k != base]
+        while chosen:
+            factors, rest, spread = free_fit(self.gram, base, chosen)
+            errors = np.sqrt(np.maximum(spread * rest / self._count, 1e-300))
+            strength = {k: abs(float(factors[k] / errors[k])) for k in chosen}
+            weak = [k for k in chosen if strength[k] < _SURE or abs(factors[k]) < USED]
+            if not weak:
+                return sorted(chosen, key=lambda k: -abs(factors[k]))
+            chosen.remove(min(weak, key=lambda k: strength[k]))
+        return chosen
