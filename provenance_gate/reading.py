@@ -21,7 +21,8 @@ from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import BaseRef, Lineage
 from provenance_gate.lineage.merges import Merge
 from provenance_gate.lineage.parents import mixed
-from provenance_gate.lineage.traced import is_settled, lacks_embeddings, with_trace, with_vocabulary
+from provenance_gate.lineage.traced import is_settled, with_trace
+from provenance_gate.lineage.vocabulary import lacks_embeddings, with_vocabulary
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, of)."""

@@ -74,6 +74,9 @@ class NeuronTrace:
         second (up; by the writing column in blocks without a gate) for one of them.
     correlation
         Mean cosine of probed neurons and their best matches, in [-1, 1], over coordinates that the matching did not use.
+    learned
+        Mean cosine of them, in [-1, 1], along the four strongest directions of the base's neurons among them: what training
+        made strong, and a common random start does not share.
     moved
         Share of matched neurons that stand at another place, in [0, 1].
     choices
@@ -91,6 +94,7 @@ class NeuronTrace:
     probed: int
     matched: int
     correlation: float
+    learned: float
     moved: float
     choices: int
     width: int

@@ -16,6 +16,7 @@ Array = NDArray[np.float32]
 
 PROBES = 64
 """Neurons looked up per block. With half of them matched, the share is known to 0.06."""
+STRONGEST = 4
 DISTINCT = 1e-3
 """Neurons whose cosines to all others lie within this are one neuron repeated, in which nothing can be looked up."""
 WRITING_COORDINATES = 128
@@ -85,11 +86,22 @@ def match_neurons(ours: Neurons, theirs: Neurons) -> NeuronTrace | None:
         # Counted once each: rows that are all alike would else be found everywhere.
         matched=len(np.unique(found[agree])),
         correlation=float((by_first.odd[at, best] + odd).mean() / 2.0),
+        learned=_along_strongest(ours.first, theirs.first[best]),
         moved=float(moved.mean()) if len(moved) else 0.0,
         choices=1,
         width=a.width,
         base_width=b.width,
     )
+
+
+def _along_strongest(x: Array, y: Array) -> float:
+    """Cosine of x and y (n, k), n neurons each, along the `STRONGEST` directions of y; 0 where either has nothing there."""
+    _, vectors = np.linalg.eigh((y @ y.T).astype(np.float64))
+    directions = y.T @ vectors[:, -STRONGEST:]
+    directions /= np.maximum(np.linalg.norm(directions, axis=0), 1e-30)
+    a, b = x @ directions, y @ directions
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

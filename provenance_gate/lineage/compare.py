@@ -19,10 +19,11 @@ from provenance_gate.lineage.components import (
     aligned_pairs,
     body_coverage,
     component_evidence,
+    learned_agreement,
     norm_evidence,
     weighted_correlation,
 )
-from provenance_gate.lineage.decide import BodyEvidence, Decision, decide
+from provenance_gate.lineage.decide import BULK, BodyEvidence, Decision, decide
 from provenance_gate.lineage.interface import BaseRef, ComponentEvidence, LayerMatch, Lineage, Relation
 from provenance_gate.lineage.layers import LayerAlignment, align_layers, attention_test
 from provenance_gate.lineage.matching import ContentMatch, match_by_content
@@ -128,6 +129,7 @@ class _Weights:
             layers=len(self.alignment.dependent) / max(1, self.alignment.total),
             coverage=body_coverage(self.matched.rows, self.pairs) * (1.0 - self.matched.unmatched),
             norms=self._norms(),
+            learned=learned_agreement(self.body_pairs) if correlation < BULK else None,
             grafted=tuple(
                 c.value
                 for c in outside

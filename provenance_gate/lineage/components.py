@@ -30,6 +30,10 @@ OUTSIDE_DEPENDENT, OUTSIDE_SILENT = 0.5, 0.2
 reached 0.11 in magnitude, and 0.27 for a head trained on a borrowed embedding table."""
 
 
+STRONGEST, FEWEST_ROWS = 4, 16
+"""Directions that count as strongest, and sampled rows that a matrix must have to tell them from the bulk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Rows of corresponding matrices, the cosine between them, and the size of the whole matrix."""
@@ -68,6 +72,29 @@ def body_coverage(artifact: Rows, pairs: tuple[Pair, ...]) -> float:
 def weighted_correlation(pairs: list[Pair]) -> float | None:
     """Size-weighted mean cosine; None of no pairs."""
     return float(np.average([p.correlation for p in pairs], weights=[p.size for p in pairs])) if pairs else None
+
+
+def learned_agreement(pairs: list[Pair]) -> float | None:
+    """Mean cosine, in [-1, 1], of corresponding rows along the base's four strongest directions: what training made strong.
+
+    Models that share only their random start agree in the bulk of directions and not in these. Taken over matrices of which
+    enough rows were sampled; None without any.
+    """
+    found = [_along_strongest(p) for p in pairs if min(len(p.ours.values), len(p.theirs.values)) >= FEWEST_ROWS]
+    values = [v for v in found if v is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _along_strongest(pair: Pair) -> float | None:
+    count = min(len(pair.ours.values), len(pair.theirs.values))
+    x, y = pair.ours.values[:count].astype(np.float64), pair.theirs.values[:count].astype(np.float64)
+    _, vectors = np.linalg.eigh(y @ y.T)
+    # Right singular vectors from the row space: y^T u, orthogonal for different u.
+    directions = y.T @ vectors[:, -STRONGEST:]
+    directions /= np.maximum(np.linalg.norm(directions, axis=0), 1e-30)
+    a, b = x @ directions, y @ directions
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else None
 
 
 def component_evidence(

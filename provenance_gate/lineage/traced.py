@@ -12,13 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from provenance_gate.alignment.interface import FrameKind, NeuronTrace, Trace, VocabularyFacts
+from provenance_gate.alignment.interface import FrameKind, NeuronTrace, Trace
 from provenance_gate.artifact.interface import Component, NotMeasured
 from provenance_gate.fingerprint.interface import Evidence
 from provenance_gate.fingerprint.permutation import LOG10_FLOOR
 from provenance_gate.fingerprint.signals.weight_correlation import BODY
-from provenance_gate.lineage.components import OUTSIDE_DEPENDENT, OUTSIDE_SILENT
-from provenance_gate.lineage.decide import DERIVED_LOG10_P, HALF, derived_score, format_p
+from provenance_gate.lineage.components import OUTSIDE_DEPENDENT
+from provenance_gate.lineage.decide import BULK, DERIVED_LOG10_P, HALF, derived_score, format_p
 from provenance_gate.lineage.interface import (
     DERIVED_SCORE,
     INDEPENDENT_SCORE,
@@ -37,11 +37,11 @@ BLOCK_SHARE = 0.35
 DEPENDENT, SILENT = 0.20, 0.08
 """Mean correlations of found neurons and heads, over coordinates that the matching did not use."""
 
-REBUILT = 0.9
-"""A vocabulary that shares less of the smaller one than this was rebuilt, not extended or truncated."""
 PLAIN = 0.5
 """A derivation that explains this share of the variance without any alignment is not traced."""
-_SETTLED = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.SHARED_INITIALIZATION})
+LEARNED = 0.65
+"""Agreement along the strongest directions of the neurons' gate rows that a common random start alone does not reach."""
+_SETTLED = frozenset({Relation.IDENTICAL, Relation.REFORMATTED})
 
 
 def is_settled(lineage: Lineage) -> bool:
@@ -57,59 +57,142 @@ def with_trace(lineage: Lineage, trace: Trace | NotMeasured) -> Lineage:
     if isinstance(trace, NotMeasured):
         return replace(lineage, signals={**lineage.signals, "neuron_match": Evidence("neuron_match", trace)})
     found = replace(lineage, signals={**lineage.signals, "neuron_match": _evidence(trace)}, tier=3)
-    blocks = [n for n in trace.neurons if n.share >= BLOCK_SHARE and n.correlation >= DEPENDENT]
-    log10_p = min(0.0, stranger_log10_p(trace, blocks) + math.log10(2.0))
-    heads = _mean([h.correlation for h in trace.heads])
-    shown = bool(blocks) and log10_p <= DERIVED_LOG10_P
-    whole = shown and len(blocks) >= HALF * len(trace.neurons) and (heads is None or heads >= DEPENDENT)
-    if lineage.relation is Relation.DERIVED:
-        better = whole and _inherited(trace, blocks) > _number(lineage.inheritance)
-        if better or not whole:
-            return _shown(found, trace, blocks, heads, log10_p, whole=True) if better else found
-        return replace(found, components=_components(lineage, trace, blocks, heads, None))
-    if shown:
-        return _shown(found, trace, blocks, heads, log10_p, whole=whole)
-    if isinstance(lineage.score, NotMeasured):
-        return _not_shown(found, trace, heads, log10_p)
-    p_value = lineage.p_value
-    return replace(found, p_value=min(1.0, 2.0 * p_value) if isinstance(p_value, float) else p_value)
+    return _Traced(found, trace).lineage()
 
 
-def lacks_embeddings(lineage: Lineage) -> bool:
-    """Whether rows matched by token string could tell more of the embeddings than rows matched by number did."""
-    found = lineage.components.get(Component.EMBEDDINGS.value)
-    return lineage.relation in (Relation.DERIVED, Relation.PARTIAL) and (
-        found is None or found.relation is not Relation.DERIVED
-    )
+class _Traced:
+    """A trace on its way into a lineage. `blocks` are those that descend from the base by themselves."""
+
+    def __init__(self, plain: Lineage, trace: Trace) -> None:
+        self.plain, self.trace = plain, trace
+        self.blocks = [n for n in trace.neurons if n.share >= BLOCK_SHARE and n.correlation >= DEPENDENT]
+        self.log10_p = min(0.0, stranger_log10_p(trace, self.blocks) + math.log10(2.0))
+        self.heads = _mean([h.correlation for h in trace.heads])
+        self.correlation = _weighted(self.blocks)
+        self.inheritance = _inherited(trace, self.blocks)
+
+    @property
+    def shown(self) -> bool:
+        return bool(self.blocks) and self.log10_p <= DERIVED_LOG10_P
+
+    @property
+    def spread(self) -> bool:
+        """Whether half of the blocks and the attention heads descend."""
+        attention = self.heads is None or self.heads >= DEPENDENT
+        return self.shown and attention and len(self.blocks) >= HALF * len(self.trace.neurons)
+
+    @property
+    def learned(self) -> bool:
+        """Whether more than a random start is shared."""
+        along = sum(b.learned for b in self.blocks) / max(1, len(self.blocks))
+        return self.correlation >= BULK or along >= LEARNED
+
+    def lineage(self) -> Lineage:
+        plain = self.plain
+        if plain.relation in (Relation.DERIVED, Relation.SHARED_INITIALIZATION):
+            if self.spread and self.learned and self.inheritance > _number(plain.inheritance):
+                return self._derived()
+            if plain.relation is Relation.DERIVED and self.spread:
+                return replace(plain, components=self._components(None))
+            return plain
+        if self.spread and self.learned:
+            return self._derived()
+        if self.spread:
+            middle = (INDEPENDENT_SCORE + DERIVED_SCORE) / 2.0
+            reason = f"neurons agree in the bulk, not in what was learned, as after one common start: {self._summary()}"
+            return replace(self._with_evidence(reason), score=middle, relation=Relation.SHARED_INITIALIZATION)
+        if self.shown:
+            return self._partial()
+        if isinstance(plain.score, NotMeasured):
+            return self._not_shown()
+        p_value = plain.p_value
+        return replace(plain, p_value=min(1.0, 2.0 * p_value) if isinstance(p_value, float) else p_value)
+
+    def _derived(self) -> Lineage:
+        undone = _undone(self.trace, self.blocks)
+        through = f", through {', '.join(undone)}" if undone else ""
+        reason = f"the body descends from the base{through}: {self._summary()}"
+        return replace(
+            self._with_evidence(reason),
+            score=derived_score(self.correlation),
+            relation=Relation.DERIVED,
+            kinds=_kinds(self.trace, self.blocks, disguised=bool(undone)),
+        )
+
+    def _partial(self) -> Lineage:
+        covered = len(self.blocks) / len(self.trace.neurons)
+        score = INDEPENDENT_SCORE + (DERIVED_SCORE - 0.01 - INDEPENDENT_SCORE) * covered
+        return replace(
+            self._with_evidence(f"only a part of the body descends from the base: {self._summary()}"),
+            score=max(score, _number(self.plain.score)),
+            relation=Relation.PARTIAL,
+            kinds=(),
+        )
+
+    def _not_shown(self) -> Lineage:
+        """Models that only tracing can compare: their matrices differ in shape."""
+        trace, correlation = self.trace, _weighted(self.trace.neurons)
+        found = f"{trace.share:.1%} of {trace.probed} probed neurons found, correlation {correlation:.3f}"
+        heads = self.heads is None or abs(self.heads) < DEPENDENT
+        if trace.share <= STRANGER_SHARE and abs(correlation) < SILENT and heads:
+            score = INDEPENDENT_SCORE * min(1.0, max(0.0, correlation) / SILENT)
+            relation, reason = Relation.INDEPENDENT, f"no more of the base is found than in strangers: {found}"
+        else:
+            score = INDEPENDENT_SCORE + 0.001 + (DERIVED_SCORE - INDEPENDENT_SCORE - 0.002) * min(1.0, trace.share)
+            relation, reason = Relation.UNDECIDED, f"more of the base is found than in strangers, too little: {found}"
+        return replace(self._with_evidence(reason), score=score, relation=relation)
+
+    def _summary(self) -> str:
+        return (
+            f"{self.trace.matched} of {self.trace.probed} probed neurons are found in the base after alignment, correlation "
+            f"{self.correlation:.3f}, p {format_p(self.log10_p)}"
+        )
+
+    def _with_evidence(self, reason: str) -> Lineage:
+        p_value = 10.0 ** max(self.log10_p, LOG10_FLOOR)
+        plain = self.plain.p_value
+        return replace(
+            self.plain,
+            p_value=min(p_value, 2.0 * plain, 1.0) if isinstance(plain, float) else p_value,
+            test=TEST,
+            inheritance=self.inheritance,
+            components=self._components(p_value),
+            layers=_layers(self.trace, self.blocks),
+            reason=reason,
+        )
+
+    def _components(self, p_value: float | None) -> dict[str, ComponentEvidence]:
+        """Feed-forward (or experts) and attention where tracing shows more; embeddings in the frame; the others as they were."""
+        trace, blocks = self.trace, self.blocks
+        components = dict(self.plain.components)
+        relation = Relation.DERIVED if len(blocks) >= HALF * len(trace.neurons) else Relation.PARTIAL
+        if not blocks:
+            relation = Relation.INDEPENDENT if trace.share <= STRANGER_SHARE else Relation.UNDECIDED
+        p = NotMeasured("not shown by tracing") if p_value is None or not blocks else p_value
+        name = Component.EXPERTS if any(n.part for n in trace.neurons) else Component.FEED_FORWARD
+        _put(components, name, relation, self.correlation if blocks else _weighted(trace.neurons), p)
+        if self.heads is not None:
+            of_heads = Relation.UNDECIDED if SILENT <= self.heads < DEPENDENT else Relation.INDEPENDENT
+            of_heads = Relation.DERIVED if self.heads >= DEPENDENT else of_heads
+            _put(components, Component.ATTENTION, of_heads, self.heads, NotMeasured("heads have no null of their own"))
+        agreement = trace.frame.agreement
+        if blocks and isinstance(agreement, float):
+            of_table = Relation.DERIVED if agreement >= OUTSIDE_DEPENDENT else Relation.UNDECIDED
+            _put(components, Component.EMBEDDINGS, of_table, agreement, NotMeasured("no unit that could be permuted"))
+        return dict(sorted(components.items()))
 
 
-def with_vocabulary(lineage: Lineage, facts: VocabularyFacts | NotMeasured) -> Lineage:
-    """`lineage`, its embeddings compared token by token."""
-    if isinstance(facts, NotMeasured):
-        return lineage
-    relation = Relation.DERIVED if facts.agreement >= OUTSIDE_DEPENDENT else Relation.UNDECIDED
-    if abs(facts.agreement) < OUTSIDE_SILENT:
-        relation = Relation.INDEPENDENT
-    absent = NotMeasured("embeddings have no unit that can be permuted by itself")
-    components = {
-        **lineage.components,
-        Component.EMBEDDINGS.value: ComponentEvidence(relation, facts.agreement, absent),
-    }
-    kinds = set(lineage.kinds)
-    if lineage.relation is Relation.DERIVED:
-        kinds |= set(_vocabulary_kinds(facts))
-    return replace(lineage, components=dict(sorted(components.items())), kinds=tuple(sorted(kinds)))
-
-
-def _vocabulary_kinds(facts: VocabularyFacts) -> list[str]:
-    if facts.shared < REBUILT * min(facts.ours, facts.theirs):
-        return ["vocabulary rebuilt"]
-    resized = [
-        name
-        for name, is_so in (("extended", facts.ours > facts.theirs), ("truncated", facts.ours < facts.theirs))
-        if is_so
-    ]
-    return [f"vocabulary {name}" for name in [*resized, *(["reordered"] if facts.reordered else [])]]
+def _put(
+    components: dict[str, ComponentEvidence],
+    component: Component,
+    relation: Relation,
+    correlation: float,
+    p_value: float | NotMeasured,
+) -> None:
+    """Traced evidence where it shows more than what is there."""
+    plain = components.get(component.value)
+    if plain is None or not isinstance(plain.correlation, float) or correlation > plain.correlation:
+        components[component.value] = ComponentEvidence(relation, correlation, p_value)
 
 
 def stranger_log10_p(trace: Trace, blocks: Sequence[NeuronTrace]) -> float:
@@ -132,74 +215,13 @@ def _divergence(p: float, q: float) -> float:
     return first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
 
 
-def _shown(
-    lineage: Lineage,
-    trace: Trace,
-    blocks: Sequence[NeuronTrace],
-    heads: float | None,
-    log10_p: float,
-    *,
-    whole: bool,
-) -> Lineage:
-    correlation = _weighted(blocks)
-    shown = (
-        f"{trace.matched} of {trace.probed} probed neurons and their weights (correlation {correlation:.3f}) are found in the "
-        f"base after alignment, p {format_p(log10_p)}"
-    )
-    covered = len(blocks) / len(trace.neurons)
-    score = derived_score(correlation)
-    if not whole:
-        score = INDEPENDENT_SCORE + (DERIVED_SCORE - 0.01 - INDEPENDENT_SCORE) * covered
-    where = "the body descends from the base" if whole else "only a part of the body descends from the base"
-    undone = _undone(trace, blocks)
-    through = f", through {', '.join(undone)}" if undone else ""
-    p_value = 10.0 ** max(log10_p, LOG10_FLOOR)
-    if isinstance(lineage.p_value, float):
-        p_value = min(p_value, 2.0 * lineage.p_value, 1.0)
-    return replace(
-        lineage,
-        score=max(score, lineage.score) if isinstance(lineage.score, float) and not whole else score,
-        relation=Relation.DERIVED if whole else Relation.PARTIAL,
-        kinds=_kinds(trace, blocks, disguised=bool(undone)) if whole else (),
-        p_value=p_value,
-        test=TEST,
-        inheritance=_inherited(trace, blocks),
-        components=_components(lineage, trace, blocks, heads, p_value),
-        layers=_layers(trace, blocks),
-        reason=f"{where}{through}: {shown}",
-    )
-
-
-def _not_shown(lineage: Lineage, trace: Trace, heads: float | None, log10_p: float) -> Lineage:
-    """Models that only tracing can compare: their matrices differ in shape."""
-    correlation = _weighted(trace.neurons)
-    shown = f"{trace.share:.1%} of {trace.probed} probed neurons found, correlation {correlation:.3f}"
-    quiet = trace.share <= STRANGER_SHARE and abs(correlation) < SILENT and (heads is None or abs(heads) < DEPENDENT)
-    score = INDEPENDENT_SCORE * min(1.0, max(0.0, correlation) / SILENT)
-    relation, reason = Relation.INDEPENDENT, f"no neuron of the base is found in the artifact: {shown}"
-    if not quiet:
-        relation = Relation.UNDECIDED
-        reason = f"more neurons of the base are found than in strangers, too few for descent: {shown}"
-        score = INDEPENDENT_SCORE + 0.001 + (DERIVED_SCORE - INDEPENDENT_SCORE - 0.002) * min(1.0, trace.share)
-    return replace(
-        lineage,
-        score=score,
-        relation=relation,
-        p_value=10.0 ** max(log10_p, LOG10_FLOOR),
-        test=TEST,
-        inheritance=_inherited(trace, ()),
-        components=_components(lineage, trace, (), heads, None),
-        layers=_layers(trace, ()),
-        reason=reason,
-    )
-
-
 def _evidence(trace: Trace) -> Evidence:
     agreement = trace.frame.agreement
     detail: dict[str, object] = {
         "correlation": _weighted(trace.neurons),
         "embedding_agreement": agreement if isinstance(agreement, float) else None,
         "frame": trace.frame.kind.value,
+        "learned": sum(n.learned * n.probed for n in trace.neurons) / max(1, trace.probed),
         "heads": _mean([h.correlation for h in trace.heads]),
         "matched": trace.matched,
         "probed": trace.probed,
@@ -210,48 +232,6 @@ def _evidence(trace: Trace) -> Evidence:
         math.sqrt(max(trace.share * (1 - trace.share), 0.25 / trace.probed) / trace.probed) if trace.probed else None
     )
     return Evidence("neuron_match", trace.share, "sampled", level, error, detail)  # type: ignore[arg-type]
-
-
-def _components(
-    lineage: Lineage, trace: Trace, blocks: Sequence[NeuronTrace], heads: float | None, p_value: float | None
-) -> dict[str, ComponentEvidence]:
-    """Feed-forward (or experts) and attention as traced; the others as they were."""
-    absent = NotMeasured("heads have no null of their own")
-    components = dict(lineage.components)
-    name = Component.EXPERTS if any(n.part for n in trace.neurons) else Component.FEED_FORWARD
-    relation = Relation.DERIVED if len(blocks) >= HALF * len(trace.neurons) else Relation.PARTIAL
-    if not blocks:
-        relation = Relation.INDEPENDENT if trace.share <= STRANGER_SHARE else Relation.UNDECIDED
-    found = _weighted(blocks) if blocks else _weighted(trace.neurons)
-    p = NotMeasured("not shown") if p_value is None else p_value
-    _put(components, name, ComponentEvidence(relation, found, p))
-    if heads is not None:
-        of_heads = Relation.DERIVED if heads >= DEPENDENT else Relation.INDEPENDENT
-        if SILENT <= heads < DEPENDENT:
-            of_heads = Relation.UNDECIDED
-        _put(components, Component.ATTENTION, ComponentEvidence(of_heads, heads, absent))
-    agreement = trace.frame.agreement
-    rotated = (
-        trace.frame.kind is not FrameKind.SAME or trace.frame.reordered or _absent(components, Component.EMBEDDINGS)
-    )
-    if blocks and rotated and isinstance(agreement, float):
-        relation = Relation.DERIVED if agreement >= 0.5 else Relation.UNDECIDED
-        components[Component.EMBEDDINGS.value] = ComponentEvidence(
-            relation, agreement, NotMeasured("no null of its own")
-        )
-    return dict(sorted(components.items()))
-
-
-def _put(components: dict[str, ComponentEvidence], component: Component, traced: ComponentEvidence) -> None:
-    """`traced` where it shows more than what is there."""
-    plain = components.get(component.value)
-    if plain is None or not isinstance(plain.correlation, float) or _number(traced.correlation) > plain.correlation:
-        components[component.value] = traced
-
-
-def _absent(components: dict[str, ComponentEvidence], component: Component) -> bool:
-    found = components.get(component.value)
-    return found is None or isinstance(found.correlation, NotMeasured)
 
 
 def _layers(trace: Trace, blocks: Sequence[NeuronTrace]) -> tuple[LayerMatch, ...]:

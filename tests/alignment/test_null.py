@@ -68,7 +68,7 @@ def test_the_bound_holds_for_a_stranger_at_the_calibrated_share() -> None:
     low = 0
     for _ in range(3000):
         blocks = [
-            NeuronTrace("decoder", i, "", "decoder", i, "", PROBES, int(k), 0.5, 0.0, 1, WIDTH, WIDTH)
+            NeuronTrace("decoder", i, "", "decoder", i, "", PROBES, int(k), 0.5, 0.5, 0.0, 1, WIDTH, WIDTH)
             for i, k in enumerate(rng.binomial(PROBES, STRANGER_SHARE, 4))
         ]
         chosen = [b for b in blocks if b.share >= BLOCK_SHARE]

@@ -15,7 +15,7 @@ from provenance_gate.lineage.interface import Relation
 
 TEST = PermutationTest(z=80.0, log10_p=-1400.0, effect=0.9, detectable=0.01)
 CHILD = BodyEvidence(
-    TEST, correlation=0.9, attention=0.9, feed_forward=0.9, layers=1.0, coverage=1.0, norms=0.95, grafted=()
+    TEST, correlation=0.9, attention=0.9, feed_forward=0.9, layers=1.0, coverage=1.0, norms=0.95, learned=None, grafted=()
 )
 STRANGER = replace(
     CHILD,
@@ -37,6 +37,7 @@ bodies = st.builds(
     layers=shares,
     coverage=shares,
     norms=st.none() | st.floats(-1, 1),
+    learned=st.none() | st.floats(-1, 1),
     grafted=st.sampled_from([(), ("embeddings",)]),
 )
 

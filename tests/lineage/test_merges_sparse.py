@@ -51,7 +51,7 @@ def merged(
     return made
 
 
-@pytest.mark.parametrize("density", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("density", [0.2, 0.5])
 @pytest.mark.parametrize("weights", [(0.5,), (0.6, 0.4), (0.5, 0.3, 0.2)])
 def test_ties(measured: Made, density: float, weights: tuple[float, ...]) -> None:
     base, *tuned = family(3)
@@ -87,8 +87,7 @@ def test_ties_with_a_scale(measured: Made) -> None:
 
 
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
-@pytest.mark.parametrize("density", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("weights", [(0.5, 0.4), (0.5, 0.3, 0.3)])
+@pytest.mark.parametrize(("density", "weights"), [(0.2, (0.5, 0.4)), (0.5, (0.5, 0.3, 0.3)), (0.9, (0.5, 0.4))])
 def test_dare(measured: Made, method: str, density: float, weights: tuple[float, ...]) -> None:
     base, *tuned = family(3)
     artifact = merged(method, [base, *tuned[: len(weights)]], weights, [density] * len(weights))
@@ -126,7 +125,7 @@ def test_nothing_is_claimed_without_the_base_or_through_integers(measured: Made,
     assert merge.weights["a"] == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("share", [0.001, 0.003, 0.01])
+@pytest.mark.parametrize("share", [0.001, 0.01])
 def test_rounding_alone_is_neither(measured: Made, share: float) -> None:
     """Small changes vanish in bf16, in the candidates as in the artifact."""
     base = to_bf16(family(3)[0])

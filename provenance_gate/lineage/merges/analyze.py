@@ -19,8 +19,8 @@ from provenance_gate.fingerprint.interface import Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import compare_signal
 from provenance_gate.fingerprint.signals.weight_correlation import WeightCorrelation, rows_of
 from provenance_gate.lineage.merges.config import configuration
-from provenance_gate.lineage.merges.family import STRANGE, USED, Family
-from provenance_gate.lineage.merges.fit import Floats, deltas, free_fit, left_over, non_negative, sparse_fit
+from provenance_gate.lineage.merges.family import STRANGE, USED, Family, fit_unit
+from provenance_gate.lineage.merges.fit import Floats, deltas, free_fit, left_over, non_negative
 from provenance_gate.lineage.merges.interface import REPORTED, Merge, Mixture, Parent
 from provenance_gate.lineage.merges.slerp import two_parents
 from provenance_gate.lineage.merges.sparse import Sparse, find_sparse
@@ -40,9 +40,7 @@ NEARER = 0.6
 WHOLE = 0.03
 """How far from one the weight of a layer's only source may be."""
 FAITHFUL = 0.9
-"""Smallest weight of an only parent of an artifact that is called its descendant and nothing more."""
-_FAINT, _FAINT_OUTSIDE = 0.05, 0.3
-"""A candidate alone in a unit explains nothing below this cosine: strangers' embeddings and heads reach 0.27, bodies 0.01."""
+"""Smallest weight (and inverse of the greatest) of the only parent of an artifact that is called "single"."""
 
 
 def analyze_merge(artifact: Fingerprint, parents: Sequence[Parent]) -> Merge | NotMeasured:
@@ -116,7 +114,7 @@ class _Analysis:
         self.grams = [u.gram for u in units]
         self.floors = np.array([u.floor for u in units])
         self.sizes = np.array([u.size for u in units])
-        fits = [_fit(u, g, f) for u, g, f in zip(units, self.grams, self.floors, strict=True)]
+        fits = [fit_unit(u, g, f) for u, g, f in zip(units, self.grams, self.floors, strict=True)]
         self.groups = [alike(u, g, f) for u, g, f in zip(units, self.grams, self.floors, strict=True)]
         self.weights = share_out(np.stack([w for w, _ in fits]), self.groups, self.sizes)
         self.rest = np.array([r for _, r in fits])
@@ -144,8 +142,7 @@ class _Analysis:
         return bool(rest[self.body].sum() <= SHARP * self.floors[self.body].sum())
 
     def merge(self) -> Merge:
-        reading = self._reading()
-        return self._report(reading)
+        return self._report(self._reading())
 
     def _reading(self) -> _Reading:
         free = self._free()
@@ -171,10 +168,10 @@ class _Analysis:
         if copies is not None:
             return copies
         overall = self.overall(self.weights)
-        used = [k for k in np.argsort(-overall) if overall[k] >= USED]
+        used = [int(k) for k in np.argsort(-overall) if overall[k] >= USED]
         body = self.overall_body()
         if len(used) == 2 and all(body[k] < USED for k in range(len(self.ids)) if k not in used):
-            first, second = sorted(int(k) for k in used)
+            first, second = sorted(used)
             pair = two_parents(self.units, first, second)
             if pair.is_slerp:
                 weighted = [(t, s) for t, s in zip(pair.t, self.sizes, strict=True) if t is not None]
@@ -184,9 +181,10 @@ class _Analysis:
             sums = self.weights[self.body].sum(axis=1)
             if pair.same and abs(float(np.median(sums)) - 1.0) < WHOLE:
                 reason = f"a linear mix of {self._names(used)}; SLERP with t equal to the second weight gives the same"
-                return _Reading("linear", self.weights, self.rest, reason, t=pair.t)
+                ts = tuple(float(w[second] / max(1e-9, w[first] + w[second])) for w in self.weights)
+                return _Reading("linear", self.weights, self.rest, reason, t=ts)
         if len(used) >= 3:
-            ancestor = self.family.ancestor([int(k) for k in used], STRANGE)
+            ancestor = self.family.ancestor(used, STRANGE)
             free = self._free(ancestor) if ancestor is not None and ancestor == self.family.ancestor() else None
             if free is not None and free.recipe == "task_arithmetic" and self.left(free.rest) <= left + CLOSE:
                 return free
@@ -254,16 +252,13 @@ class _Analysis:
     def _sparse(self) -> _Reading | None:
         found: list[Sparse] = []
         ancestor = self.family.ancestor()
-        for base in sorted(self.family.related, key=lambda k: k != ancestor):
-            if found and base != ancestor and found[0].base == ancestor:
-                break
+        for base in self.family.related if ancestor is None else (ancestor,):
+            # What is not linear lends a factor to a task vector that resembles those that were used, so fewer are tried too.
             chosen = self.family.significant(base)
-            one = find_sparse(self.units, base, chosen)
-            while one is None and len(chosen) > 1:
-                # What is not linear lends a factor to a task vector that resembles those that were used.
-                chosen = chosen[:-1]
-                one = find_sparse(self.units, base, chosen)
-            found += [one] if one is not None else []
+            for n in range(len(chosen), 0, -1):
+                if (one := find_sparse(self.units, base, chosen[:n])) is not None:
+                    found.append(one)
+                    break
         if not found:
             return None
         # Readings that explain about as much: the one with fewer task vectors.
@@ -310,7 +305,7 @@ class _Analysis:
             reason = f"{copies.reason}; {over}: {missing}" if left > CLOSE else copies.reason
             return _Reading(copies.recipe, self.weights, self.rest, reason)
         if len(used) == 1:
-            recipe = "single" if overall[used[0]] >= FAITHFUL else "unknown"
+            recipe = "single" if FAITHFUL <= overall[used[0]] <= 1.0 / FAITHFUL else "unknown"
             reason = f"{self.ids[used[0]]} with weight {overall[used[0]]:.2f} and no other candidate; {over}: {missing}"
             return _Reading(recipe, self.weights, self.rest, reason)
         if left > SCATTERED and self.family.ancestor() is None:
@@ -394,13 +389,3 @@ class _Analysis:
             residual=residual,
             t=None if reading.t is None else reading.t[i],
         )
-
-
-def _fit(unit: Unit, gram: Floats, floor: float) -> tuple[Floats, float]:
-    """Weights of a unit; none where a single candidate explains no more than strangers do."""
-    weights, rest = sparse_fit(gram, unit.candidates, floor)
-    own = float(gram[0, 0])
-    faint = _FAINT if unit.layer is not None else _FAINT_OUTSIDE
-    if (weights > 0).sum() <= 1 and own - rest < faint**2 * own:
-        return np.zeros_like(weights), own
-    return weights, rest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from provenance_gate.lineage.merges.fit import Floats, cosine_of, deltas, free_fit
+from provenance_gate.lineage.merges.fit import Floats, cosine_of, deltas, free_fit, sparse_fit
 from provenance_gate.lineage.merges.tensors import Unit
 
 RELATED = 0.5
@@ -17,6 +17,8 @@ is an ancestor even where a linear mix of all would do, as a sibling that change
 USED = 0.02
 """Smallest weight, overall, of a candidate that counts."""
 _SURE = 6.0
+_FAINT, _FAINT_OUTSIDE = 0.05, 0.3
+"""A candidate alone in a unit explains nothing below this cosine: strangers' embeddings and heads reach 0.27, bodies 0.01."""
 
 
 class Family:
@@ -68,3 +70,13 @@ class Family:
                 return sorted(chosen, key=lambda k: -abs(factors[k]))
             chosen.remove(min(weak, key=lambda k: strength[k]))
         return chosen
+
+
+def fit_unit(unit: Unit, gram: Floats, floor: float) -> tuple[Floats, float]:
+    """Weights of a unit; none where a single candidate explains no more than strangers do."""
+    weights, rest = sparse_fit(gram, unit.candidates, floor)
+    own = float(gram[0, 0])
+    faint = _FAINT if unit.layer is not None else _FAINT_OUTSIDE
+    if (weights > 0).sum() <= 1 and own - rest < faint**2 * own:
+        return np.zeros_like(weights), own
+    return weights, rest

@@ -43,9 +43,11 @@ class Mixture:
     weights
         One for each of `Merge.parents`, at least 0. They need not sum to one: those of SLERP sum to more.
     residual
-        In [0, 1]: share of the second moment of the artifact's values that the mixture leaves unexplained.
+        In [0, 1]: share of the second moment of the artifact's values that the mixture leaves unexplained (where candidates
+        differ by less than the steps of a coarse format, of the values that tell them apart).
     t
-        The SLERP parameter, from `mergekit["base_model"]` (0) to the other model (1); None for other recipes.
+        The SLERP parameter, from `mergekit["base_model"]` (0) to the other model (1): of two parents, the one that came first
+        among the candidates is 0. Also given for a linear mix that SLERP would give as well; None for other recipes.
     """
 
     component: str

@@ -61,7 +61,7 @@ def two_parents(units: Sequence[Unit], first: int, second: int) -> TwoParents:
 def _one(sample: Sample, first: int, second: int) -> tuple[float, float, float, float] | None:
     """t, what each reading costs against free weights in units of the noise, and SLERP as a share of the second moment."""
     at = [0, first + 1, second + 1]
-    gram = sample.gram[np.ix_(at, at)]
+    gram = sample.whole[np.ix_(at, at)]
     if min(gram[1, 1], gram[2, 2]) <= 0:
         return None
     weights = solve(gram[1:, 1:], gram[1:, 0], [0, 1])

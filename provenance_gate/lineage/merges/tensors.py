@@ -20,6 +20,7 @@ MANTISSA = {"F64": 10, "F32": 10, "F16": 10, "BF16": 7, "F8_E4M3": 3, "F8_E5M2":
 """Bits after the point that survive in kept rows, which hold at most 10."""
 _ALIGNED_VALUES = 8192
 """Values of each matrix that decide which layers correspond."""
+_APART, _FEWEST = 4.0, 100
 _SURE = 4.0
 """Standard errors by which another layer must fit better than the one of the same number."""
 
@@ -28,7 +29,8 @@ _SURE = 4.0
 class Sample:
     """Rows of one matrix and of its counterparts, each (R, C) of equal shape; `candidates` says whose `others` are.
 
-    `gram`: shape (1 + m, 1 + m), zero where a candidate has no counterpart. `step`: grid of an integer format, a row each
+    `gram`: shape (1 + m, 1 + m), zero where a candidate has no counterpart, over the `count` values that tell the candidates
+    apart (`_telling`); `whole`: the same over all values. `step`: grid of an integer format, a row each
     (R, 1), or 0. `size`: elements of the whole matrix.
     """
 
@@ -40,6 +42,8 @@ class Sample:
     values: Values
     others: tuple[Values, ...]
     gram: Floats
+    whole: Floats
+    count: int
     step: Values
 
     def rounding(self) -> Floats:
@@ -89,7 +93,7 @@ class Unit:
 
     @property
     def count(self) -> int:
-        return sum(s.values.size for s in self.samples)
+        return sum(s.count for s in self.samples)
 
 
 def units_of(artifact: Rows, candidates: Sequence[Rows]) -> tuple[Unit, ...]:
@@ -148,14 +152,36 @@ def _sample(
     for line, source in zip(stacked, (values, *others), strict=True):
         line[:] = source.reshape(-1)
     at = [0, *(index + 1 for index, _ in found)]
-    gram = np.zeros((len(candidates) + 1, len(candidates) + 1))
-    gram[np.ix_(at, at)] = stacked @ stacked.T
-    if not np.isfinite(gram).all():
+    whole = np.zeros((len(candidates) + 1, len(candidates) + 1))
+    whole[np.ix_(at, at)] = stacked @ stacked.T
+    if not np.isfinite(whole).all():
         return None
+    gram, used = whole, values.size
+    telling = _telling(ours.dtype, others)
+    if telling is not None:
+        part, used = stacked[:, telling], len(telling)
+        gram = np.zeros_like(whole)
+        gram[np.ix_(at, at)] = part @ part.T
     dtypes = tuple(t.dtype for _, t in found)
     size = float(ours.shape[0]) * ours.shape[1]
     indices = tuple(i for i, _ in found)
-    return Sample(key, size, ours.dtype, dtypes, indices, values, others, gram, _grid(values))
+    return Sample(key, size, ours.dtype, dtypes, indices, values, others, gram, whole, used, _grid(values))
+
+
+def _telling(dtype: str, others: Sequence[Values]) -> NDArray[np.intp] | None:
+    """Values at which candidates lie _APART steps of the artifact's format apart, where those are a minority but not too few.
+
+    A mix of values that are one step apart is rounded to one of them, which pulls weights to the greater one. Which values
+    are looked at depends on the candidates alone, so the choice itself pulls nothing.
+    """
+    bits = MANTISSA.get(dtype, 10)
+    if bits >= 10 or len(others) < 2:
+        return None
+    low, high = others[0], others[0]
+    for other in others[1:]:
+        low, high = np.minimum(low, other), np.maximum(high, other)
+    clear = np.flatnonzero(high - low >= _APART * 2.0**-bits * np.maximum(np.abs(low), np.abs(high)))
+    return clear if _FEWEST <= len(clear) < 0.5 * low.size else None
 
 
 def _to_scale(codes: Values, others: Sequence[Values]) -> Values:

@@ -37,6 +37,8 @@ def share_out(
 ) -> Floats:
     """Weights (U, m) with the sums of groups shared out by the mean weights where candidates stand alone.
 
+    A candidate that never does gets what the others leave.
+
     With a `base`, weights are factors of task vectors: those of candidates like the base are not known at all.
     """
     alone = np.ones(weights.shape, dtype=bool)
@@ -52,6 +54,13 @@ def share_out(
             usual = mean[chosen]
             if base in group:
                 shared[i, chosen] = usual
+                continue
+            total = float(weights[i, chosen].sum())
+            unknown = [k for k in chosen if not measured[k] > 0]
+            if unknown:
+                usual = usual * min(1.0, total / max(float(usual.sum()), 1e-300))
+                shared[i, chosen] = usual
+                shared[i, unknown[0]] = total - float(usual.sum())
             elif usual.sum() > 0:
-                shared[i, chosen] = weights[i, chosen].sum() * usual / usual.sum()
-    return shared
+                shared[i, chosen] = total * usual / usual.sum()
+    return np.asarray(shared)
