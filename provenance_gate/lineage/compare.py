@@ -23,7 +23,7 @@ from provenance_gate.lineage.components import (
     norm_evidence,
     weighted_correlation,
 )
-from provenance_gate.lineage.decide import BULK, BodyEvidence, Decision, decide
+from provenance_gate.lineage.decide import BodyEvidence, Decision, decide
 from provenance_gate.lineage.interface import BaseRef, ComponentEvidence, LayerMatch, Lineage, Relation
 from provenance_gate.lineage.layers import LayerAlignment, align_layers, attention_test
 from provenance_gate.lineage.matching import ContentMatch, match_by_content
@@ -104,11 +104,15 @@ class _Weights:
         self.matched, self.base_rows, self.alignment = matched, base_rows, alignment
         self.pairs, self.components, self.same = pairs, components, same
         self.body_pairs = [p for p in pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in BODY]
+        self.learned = learned_agreement(self.body_pairs)
 
     def mean_correlation(self) -> Evidence:
         """The signal of that name: over body matrices of equal key, which are paired here already."""
         try:
-            return mean_correlation([(p.ours, p.theirs) for p in self.body_pairs if p.ours.key == p.theirs.key])
+            same = mean_correlation([(p.ours, p.theirs) for p in self.body_pairs if p.ours.key == p.theirs.key])
+            return replace(
+                same, detail={**same.detail, "aligned": weighted_correlation(self.body_pairs), "learned": self.learned}
+            )
         except UndefinedSignalError as error:
             return Evidence(WeightCorrelation.name, NotMeasured(str(error)))
 
@@ -129,7 +133,7 @@ class _Weights:
             layers=len(self.alignment.dependent) / max(1, self.alignment.total),
             coverage=body_coverage(self.matched.rows, self.pairs) * (1.0 - self.matched.unmatched),
             norms=self._norms(),
-            learned=learned_agreement(self.body_pairs) if correlation < BULK else None,
+            learned=self.learned,
             grafted=tuple(
                 c.value
                 for c in outside

@@ -70,7 +70,7 @@ class _Traced:
         self.blocks = [n for n in trace.neurons if n.share >= BLOCK_SHARE and n.correlation >= DEPENDENT]
         self.log10_p = min(0.0, stranger_log10_p(trace, self.blocks) + math.log10(2.0))
         self.heads = _mean([h.correlation for h in trace.heads])
-        self.correlation = _weighted(self.blocks)
+        self.correlation = weighted(self.blocks)
         self.inheritance = _inherited(trace, self.blocks)
 
     @property
@@ -133,7 +133,7 @@ class _Traced:
 
     def _not_shown(self) -> Lineage:
         """Models that only tracing can compare: their matrices differ in shape."""
-        trace, correlation = self.trace, _weighted(self.trace.neurons)
+        trace, correlation = self.trace, weighted(self.trace.neurons)
         found = f"{trace.share:.1%} of {trace.probed} probed neurons found, correlation {correlation:.3f}"
         heads = self.heads is None or abs(self.heads) < HEADS_DEPENDENT
         if trace.share <= STRANGER_SHARE and abs(correlation) < DEPENDENT and heads:
@@ -172,7 +172,7 @@ class _Traced:
             relation = Relation.INDEPENDENT if trace.share <= STRANGER_SHARE else Relation.UNDECIDED
         p = NotMeasured("not shown by tracing") if p_value is None or not blocks else p_value
         name = Component.EXPERTS if any(n.part for n in trace.neurons) else Component.FEED_FORWARD
-        _put(components, name, relation, self.correlation if blocks else _weighted(trace.neurons), p)
+        _put(components, name, relation, self.correlation if blocks else weighted(trace.neurons), p)
         if self.heads is not None:
             of_heads = Relation.UNDECIDED if HEADS_SILENT <= self.heads < HEADS_DEPENDENT else Relation.INDEPENDENT
             of_heads = Relation.DERIVED if self.heads >= HEADS_DEPENDENT else of_heads
@@ -220,7 +220,9 @@ def _divergence(p: float, q: float) -> float:
 def _evidence(trace: Trace) -> Evidence:
     agreement = trace.frame.agreement
     detail: dict[str, object] = {
-        "correlation": _weighted(trace.neurons),
+        "best_block": max((n.share for n in trace.neurons), default=0.0),
+        "best_correlation": max((n.correlation for n in trace.neurons), default=0.0),
+        "correlation": weighted(trace.neurons),
         "embedding_agreement": agreement if isinstance(agreement, float) else None,
         "frame": trace.frame.kind.value,
         "learned": sum(n.learned * n.probed for n in trace.neurons) / max(1, trace.probed),
@@ -287,7 +289,7 @@ def _inherited(trace: Trace, blocks: Sequence[NeuronTrace]) -> float:
     return min(1.0, total / len(trace.neurons)) if trace.neurons else 0.0
 
 
-def _weighted(neurons: Sequence[NeuronTrace]) -> float:
+def weighted(neurons: Sequence[NeuronTrace]) -> float:
     probed = sum(n.probed for n in neurons)
     return sum(n.probed * n.correlation for n in neurons) / probed if probed else 0.0
 
