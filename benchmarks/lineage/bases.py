@@ -122,9 +122,9 @@ def build(cache: Path, spec: Base) -> Checkpoint:
     table = "model.embed_tokens.weight"
     if spec.table_of:
         tensors[table] = load(path(cache, spec.table_of)).tensors[table]
-    bert = kind == "bert"
-    recipe = Recipe(STEPS, 1.2e-3 if bert else 2.5e-3, spec.seed, (table,) if spec.frozen else (), batch=spec.batch)
-    mask = int(model["vocab"]["[MASK]"]) if bert else None
-    trained, loss = train(tensors, shape, ids, recipe, mask)
+    recipe = Recipe(
+        STEPS, 1.5e-3 if kind == "bert" else 2.5e-3, spec.seed, (table,) if spec.frozen else (), batch=spec.batch
+    )
+    trained, loss = train(tensors, shape, ids, recipe)
     print(f"{spec.name}: loss {loss:.3f}", flush=True)
     return Checkpoint(trained, shape, tokenizer, settings)

@@ -145,7 +145,7 @@ def _gpt_neox(w: Weights, config: Mapping[str, object], ids: Tensor) -> Tensor:
 
 
 def _bert(w: Weights, config: Mapping[str, object], ids: Tensor) -> Tensor:
-    """With the masked-token head, or where there is none with the bare table as the head."""
+    """With its head, or where there is none with the bare table as the head; causal where the config says decoder."""
     heads = _int(config, "num_attention_heads")
     root = "bert." if "bert.embeddings.word_embeddings.weight" in w else ""
     table = w[root + "embeddings.word_embeddings.weight"]
@@ -154,7 +154,7 @@ def _bert(w: Weights, config: Mapping[str, object], ids: Tensor) -> Tensor:
     for layer in range(_int(config, "num_hidden_layers")):
         at = f"{root}encoder.layer.{layer}."
         q, k, v = (_heads(_linear(w, f"{at}attention.self.{n}", x), heads) for n in ("query", "key", "value"))
-        mixed = _linear(w, at + "attention.output.dense", _attend(q, k, v, causal=False))
+        mixed = _linear(w, at + "attention.output.dense", _attend(q, k, v, causal=bool(config.get("is_decoder"))))
         x = _norm(w, at + "attention.output.LayerNorm", x + mixed)
         inner = F.gelu(_linear(w, at + "intermediate.dense", x))
         x = _norm(w, at + "output.LayerNorm", x + _linear(w, at + "output.dense", inner))

@@ -14,7 +14,7 @@ _NAMES = {
     "sinusoidal_llama": "SinusoidalLlamaForCausalLM",
     "gpt2": "GPT2LMHeadModel",
     "gpt_neox": "GPTNeoXForCausalLM",
-    "bert": "BertForMaskedLM",
+    "bert": "BertLMHeadModel",
 }
 
 
@@ -49,7 +49,7 @@ def config(
             "layer_norm_eps": 1e-5,
         }
     if kind == "bert":
-        return common | {"type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-5}
+        return common | {"is_decoder": True, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-5}
     common |= {"num_key_value_heads": groups or heads, "rms_norm_eps": 1e-6, "hidden_act": "silu"}
     common["tie_word_embeddings"] = kind == "qwen2"
     if kind == "mixtral":
@@ -58,7 +58,7 @@ def config(
 
 
 def untrained(spec: Json, seed: int) -> Tensors:
-    """Gaussian matrices (sd 0.02, for BERT 0.05, which masked tokens need at this width; writers smaller with depth), unit gains,
+    """Gaussian matrices (sd 0.02, for BERT 0.05, as 0.02 at its own width; writers smaller with depth), unit gains,
     zero biases.
     """
     rng = np.random.default_rng(seed)

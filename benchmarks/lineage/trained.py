@@ -61,15 +61,22 @@ def _rebuilt(model: Checkpoint, rng: np.random.Generator) -> Checkpoint:
 
 
 TRAINED: Final[tuple[Trained, ...]] = (
-    Trained("fine-tuned", 150, 3e-4, everywhere=True),
-    Trained("LoRA merged", 150, 2e-3, rank=8, everywhere=True),
-    Trained("continued pretraining, heavy", 800, 2e-3, everywhere=True, elsewhere=400),
+    Trained("fine-tuned", 150, 3e-4, everywhere=True, elsewhere=100),
+    Trained("LoRA merged", 150, 2e-3, rank=8, everywhere=True, elsewhere=100),
+    Trained("continued pretraining, heavy", 800, 2e-3, everywhere=True, elsewhere=300),
     Trained("disguised, then fine-tuned", 100, 3e-4, disguise, everywhere=True),
     Trained("fine-tuned twice", 150, 3e-4, parent="fine-tuned"),
     Trained("vocabulary extended and trained", 150, 5e-4, lambda m, r: derive.extend_vocabulary(m, r)),
     Trained("vocabulary rebuilt and trained", 250, 1e-3, _rebuilt),
-    Trained("layers dropped and healed", 150, 5e-4, _dropped, everywhere=True),
-    Trained("neurons removed and healed", 150, 5e-4, lambda m, r: derive.remove_neurons(m, r), everywhere=True),
+    Trained("layers dropped and healed", 150, 5e-4, _dropped, everywhere=True, elsewhere=100),
+    Trained(
+        "neurons removed and healed",
+        150,
+        5e-4,
+        lambda m, r: derive.remove_neurons(m, r),
+        everywhere=True,
+        elsewhere=100,
+    ),
     Trained("distilled, layers copied", 200, 1e-3, _halved, target="teacher"),
     Trained("distilled, random student", 300, 2.5e-3, _student, target="teacher"),
     Trained("upcycled and trained", 120, 5e-4, lambda m, r: derive.upcycle(m, r)),
@@ -121,19 +128,10 @@ def build(cache: Path, origin: str, spec: Trained) -> Checkpoint:
     ids = token_ids(cache, vocabulary, source.half if spec.kind == "fine-tuned twice" else 1 - source.half)
     if spec.start is not _rebuilt:
         ids = renumber(parent.tokenizer, model.tokenizer)[ids]
-    mask = _vocabulary(model.tokenizer)["[MASK]"] if source.kind == "bert" else None
     steps = spec.steps if origin in FULL else spec.elsewhere or spec.steps
     recipe: Recipe = Recipe(steps, spec.rate, _seed(origin, spec.kind), rank=spec.rank)
     teacher = parent if spec.target else None
-    trained, loss = train(
-        model.tensors,
-        model.config,
-        ids,
-        recipe,
-        mask,
-        teacher.config if teacher else None,
-        teacher.tensors if teacher else None,
-    )
+    trained, loss = train(model.tensors, model.config, ids, recipe, teacher=teacher)
     print(f"{origin} {spec.kind}: loss {loss:.3f}", flush=True)
     return replace(model, tensors=trained)
 

@@ -1,4 +1,4 @@
-"""Training (torch): next token, or masked token for BERT, with AdamW and a cosine schedule."""
+"""Training (torch): next token, or masked token where a mask is given, with AdamW and a cosine schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.lineage.networks import logits
-from benchmarks.lineage.store import Json, Tensors
+from benchmarks.lineage.store import Checkpoint, Json, Tensors
 
 LENGTH, WARMUP = 128, 50
 _MASKED_SHARE = 0.15
@@ -40,10 +40,9 @@ def train(
     ids: NDArray[np.uint16],
     recipe: Recipe,
     mask: int | None = None,
-    teacher: Json | None = None,
-    teacher_tensors: Tensors | None = None,
+    teacher: Checkpoint | None = None,
 ) -> tuple[Tensors, float]:
-    """Trained tensors and the mean loss of the last twenty steps (nats per token). `mask`: id of the mask token (BERT).
+    """Trained tensors and the mean loss of the last twenty steps (nats per token). `mask`: id of the mask token.
 
     With a teacher, its logits are the target instead of the text.
     """
@@ -55,7 +54,7 @@ def train(
         {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.95), fused=True)
-    master = {k: torch.from_numpy(v) for k, v in (teacher_tensors or {}).items()}
+    master = {k: torch.from_numpy(v) for k, v in (teacher.tensors if teacher else {}).items()}
     rng = np.random.default_rng([recipe.seed, 7])
     losses: list[float] = []
     for step in range(recipe.steps):
@@ -71,7 +70,7 @@ def train(
             loss = F.cross_entropy(found.flatten(0, 1), text[:, 1:].flatten()) + 0.01 * balance
             if teacher is not None:
                 with torch.no_grad():
-                    wanted = logits(master, teacher, text[:, :-1])[0].log_softmax(-1)
+                    wanted = logits(master, teacher.config, text[:, :-1])[0].log_softmax(-1)
                 loss = F.kl_div(found.log_softmax(-1), wanted, log_target=True, reduction="none").sum(-1).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -37,6 +37,8 @@ SCATTERED = 0.5
 """Above this share a mix is not credible: of siblings without their base, each is as well explained by the mean of the others."""
 NEARER = 0.6
 """Squared distance of the nearest candidate over that of the next, below which it alone is named where no mix is credible."""
+CERTAIN = 0.95
+"""Share of the elements that a sparse recipe must explain when its base is not the likely ancestor."""
 WHOLE = 0.03
 """How far from one the weight of a layer's only source may be."""
 FAITHFUL = 0.9
@@ -221,9 +223,9 @@ class _Analysis:
     def _free(self, base: int | None = None) -> _Reading | None:
         """Task vectors of any factor from an ancestor. None without one, or when non-negative weights say the same."""
         if base is None:
-            base = self.family.ancestor()
-        if base is None:
             base = self.family.left_behind()
+        if base is None:
+            base = self.family.ancestor()
         if base is None:
             return None
         chosen = self.family.significant(base)
@@ -251,12 +253,16 @@ class _Analysis:
 
     def _sparse(self) -> _Reading | None:
         found: list[Sparse] = []
-        ancestor = self.family.ancestor()
-        for base in self.family.related if ancestor is None else (ancestor,):
+        ancestor, sure = self.family.ancestor(), self.family.ancestor(most=STRANGE)
+        for base in self.family.related:
             # What is not linear lends a factor to a task vector that resembles those that were used, so fewer are tried too.
             chosen = self.family.significant(base)
             for n in range(len(chosen), 0, -1):
-                if (one := find_sparse(self.units, base, chosen[:n])) is not None:
+                one = find_sparse(self.units, base, chosen[:n])
+                exact = (
+                    one is not None and len(one.weights) > 1 and one.explained >= CERTAIN and one.change_left <= 0.05
+                )
+                if one is not None and (exact or base == (ancestor if sure is None else sure)):
                     found.append(one)
                     break
         if not found:

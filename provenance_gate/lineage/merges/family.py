@@ -49,14 +49,18 @@ class Family:
         return min(found)[1] if found and min(found)[0] <= most else None
 
     def left_behind(self) -> int | None:
-        """Of two candidates the one that the artifact moves away from: a task vector with a factor above one."""
-        if len(self.related) != 2:
+        """The one candidate that the artifact moves away from: weights that sum to one need it with a negative sign, because
+        the factors of the task vectors from it sum to more than one. None when there is none, or several.
+        """
+        if len(self.related) < 2:
             return None
-        first, second = self.related
-        factor = float(free_fit(self.gram, first, [second])[0][second])
-        if factor > 1.0 + USED:
-            return first
-        return second if factor < -USED else None
+        origin, *others = self.related
+        factors, rest, spread = free_fit(self.gram, origin, others)
+        errors = np.sqrt(np.maximum(spread * rest / self._count, 1e-300))
+        weights = {k: (float(factors[k]), float(errors[k])) for k in others}
+        weights[origin] = (1.0 - sum(w for w, _ in weights.values()), float(np.sqrt((errors[others] ** 2).sum())))
+        negative = [k for k, (weight, error) in weights.items() if weight < -max(USED, _SURE * error)]
+        return negative[0] if len(negative) == 1 else None
 
     def significant(self, base: int) -> list[int]:
         """Those whose task vector has a factor above USED and six standard errors, all together, the greatest factor first."""

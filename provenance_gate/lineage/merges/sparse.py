@@ -36,6 +36,9 @@ EXPLAINED = 0.75
 _VISIBLE = 6.0
 """A change is visible when it is this many times the rounding error."""
 _FEWEST = 300
+_LAST, _ZEROS = 0.998, 200
+"""Quantile of the zeros where trimming ends, since some elements are zero by cancellation; and zeros that a tensor must have to
+tell by itself."""
 _MOST_PARENTS = 4
 _RANDOM, _TRIMMED = 0.5, 0.2
 """Zeros among the largest (and the smallest visible) changes, over zeros among all: 1 for random drops, 0 for trimming.
@@ -69,10 +72,16 @@ class _Elements:
     ranks: Floats
     error: Floats
     unit: NDArray[np.int64]
+    sample: NDArray[np.int64]
 
     def at(self, chosen: Mask) -> _Elements:
         return _Elements(
-            self.change[chosen], self.tasks[:, chosen], self.ranks[:, chosen], self.error[chosen], self.unit[chosen]
+            self.change[chosen],
+            self.tasks[:, chosen],
+            self.ranks[:, chosen],
+            self.error[chosen],
+            self.unit[chosen],
+            self.sample[chosen],
         )
 
 
@@ -118,6 +127,7 @@ def _elements(units: Sequence[Unit], base: int, used: Sequence[int], count: int)
         np.concatenate([p.ranks for p in parts], axis=1),
         np.concatenate([p.error for p in parts]),
         np.concatenate([p.unit for p in parts]),
+        np.repeat(np.arange(len(parts)), [len(p.change) for p in parts]),
     )
 
 
@@ -134,17 +144,14 @@ def _part(number: int, sample: Sample, base: int, used: Sequence[int], share: fl
     for line, task in zip(ranks, np.abs(tasks), strict=True):
         line[task.argsort()] = steps
     change = thin(sample.values) - origin
-    return _Elements(change, tasks, ranks, 1.02 * thin(sample.rounding()), np.full(len(change), number))
+    return _Elements(
+        change, tasks, ranks, 1.02 * thin(sample.rounding()), np.full(len(change), number), np.zeros(0, np.int64)
+    )
 
 
 def _ties(e: _Elements, zero: Mask, base: int, used: Sequence[int]) -> Sparse | None:
     """Thresholds are where zeros end; weights come from elements that every task vector adds to."""
-    if zero.sum() > 5:
-        trimmed = np.quantile(e.ranks[:, zero], 0.998, axis=1)
-        kept = e.ranks > trimmed[:, None]
-    else:
-        trimmed = np.zeros(len(used))
-        kept = np.ones(e.tasks.shape, dtype=bool)
+    kept, densities = _kept(e, zero)
     agreeing = kept.all(axis=0) & ((e.tasks > 0).all(axis=0) | (e.tasks < 0).all(axis=0))
     if agreeing.sum() < 20 * len(used):
         return None
@@ -177,13 +184,34 @@ def _ties(e: _Elements, zero: Mask, base: int, used: Sequence[int]) -> Sparse | 
         "ties",
         base,
         dict(zip(used, map(float, weights), strict=True)),
-        dict(zip(used, map(float, 1.0 - trimmed), strict=True)),
+        dict(zip(used, map(float, densities), strict=True)),
         normalize,
         float(weights.sum()) if normalize else 1.0,
         float(right.mean()),
         min(rest) / float(np.square(e.change).sum()),
         by_unit,
     )
+
+
+def _kept(e: _Elements, zero: Mask) -> tuple[Mask, Floats]:
+    """Which elements (K, N) were not trimmed, and the density of each task vector (K,).
+
+    What is trimmed ends at one rank in all tensors; but sampled rows need not be typical of their tensor, so where a tensor has
+    zeros enough, it ends at their largest magnitude.
+    """
+    if zero.sum() <= 5:
+        return np.ones(e.tasks.shape, dtype=bool), np.ones(len(e.tasks))
+    usual = np.quantile(e.ranks[:, zero], _LAST, axis=1)
+    kept = e.ranks > usual[:, None]
+    size = np.abs(e.tasks)
+    ends = []
+    for number in np.unique(e.sample):
+        here = e.sample == number
+        trimmed = here & zero
+        if trimmed.sum() >= _ZEROS:
+            kept[:, here] = size[:, here] > np.quantile(size[:, trimmed], _LAST, axis=1)[:, None]
+            ends.append(np.quantile(e.ranks[:, trimmed], _LAST, axis=1))
+    return kept, 1.0 - (np.mean(ends, axis=0) if ends else usual)
 
 
 def _dare(e: _Elements, base: int, used: Sequence[int]) -> Sparse | None:
