@@ -60,7 +60,10 @@ def match_neurons(ours: Neurons, theirs: Neurons) -> NeuronTrace | None:
     """Look up each of `ours` among `theirs`. None when the blocks are of different make or hold no two distinct neurons."""
     if ours.signed != theirs.signed or len(theirs.places) < 2 or not len(ours.places):
         return None
-    by_first, by_second = _cosines(ours.first, theirs.first), _cosines(ours.second, theirs.second)
+    by_first = _cosines(_apart(ours.first), _apart(theirs.first))
+    # Rows that may have been negated have no mean to take off.
+    plain = (lambda v: v) if ours.signed else _apart
+    by_second = _cosines(plain(ours.second), plain(theirs.second))
     if by_first is None or by_second is None:
         return None
     if max(float(np.ptp(c.whole, axis=1).max()) for c in (by_first, by_second)) < DISTINCT:
@@ -86,12 +89,21 @@ def match_neurons(ours: Neurons, theirs: Neurons) -> NeuronTrace | None:
         # Counted once each: rows that are all alike would else be found everywhere.
         matched=len(np.unique(found[agree])),
         correlation=float((by_first.odd[at, best] + odd).mean() / 2.0),
-        learned=_along_strongest(ours.first, theirs.first[best]),
+        learned=_along_strongest(_apart(ours.first), _apart(theirs.first)[best]),
         moved=float(moved.mean()) if len(moved) else 0.0,
         choices=1,
         width=a.width,
         base_width=b.width,
     )
+
+
+def _apart(rows: Array) -> Array:
+    """Rows at unit norm less their mean: what all neurons of a block have in common tells none of them apart, and strangers
+    under one vocabulary have it in common, too.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    unit = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 1e-30)
+    return np.asarray(unit - unit.mean(axis=0), dtype=np.float32)
 
 
 def _along_strongest(x: Array, y: Array) -> float:

@@ -104,7 +104,7 @@ class _Weights:
         self.matched, self.base_rows, self.alignment = matched, base_rows, alignment
         self.pairs, self.components, self.same = pairs, components, same
         self.body_pairs = [p for p in pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in BODY]
-        self.learned = learned_agreement(self.body_pairs)
+        self.learned = learned_agreement(self._dependent_pairs())
 
     def mean_correlation(self) -> Evidence:
         """The signal of that name: over body matrices of equal key, which are paired here already."""
@@ -115,6 +115,12 @@ class _Weights:
             )
         except UndefinedSignalError as error:
             return Evidence(WeightCorrelation.name, NotMeasured(str(error)))
+
+    def _dependent_pairs(self) -> list[Pair]:
+        """Matrices of the layers that depend on the base by themselves; of all layers when none does."""
+        dependent = self.alignment.dependent if self.alignment else frozenset()
+        chosen = [p for p in self.body_pairs if (p.ours.key.stack, p.ours.key.layer) in dependent]
+        return chosen or self.body_pairs
 
     def body(self) -> BodyEvidence | NotMeasured:
         if self.alignment is None:
@@ -131,6 +137,8 @@ class _Weights:
             attention=self._correlation(Component.ATTENTION),
             feed_forward=feed_forward,
             layers=len(self.alignment.dependent) / max(1, self.alignment.total),
+            dependent=len(self.alignment.dependent),
+            bulk=correlation if (bulk := weighted_correlation(self._dependent_pairs())) is None else bulk,
             coverage=body_coverage(self.matched.rows, self.pairs) * (1.0 - self.matched.unmatched),
             norms=self._norms(),
             learned=self.learned,

@@ -16,8 +16,10 @@ from provenance_gate.lineage.interface import DERIVED_SCORE, INDEPENDENT_SCORE, 
 
 DERIVED_LOG10_P = -6.0
 SILENT_LOG10_P = -3.0
-HALF = 0.5
-"""Share of the layers, and of the body's parameters, that must depend on the base before the body counts as derived."""
+HALF, THIRD = 0.5, 1.0 / 3.0
+"""Before the body counts as derived, half of its parameters must have a counterpart in the base, and a third of its layers must
+depend on the base by themselves, two at least where there are several: one transplanted layer is a graft, two of five
+interleaved ones make a parent."""
 SATURATION = 0.15
 """How fast the score rises with correlation above DEPENDENT: 0.29 gives 0.92, 0.5 gives 0.98, 0.9 gives 0.999."""
 BULK = 0.65
@@ -39,14 +41,16 @@ class BodyEvidence:
         Over the feed-forward neurons of all aligned layers.
     correlation, attention, feed_forward
         Size-weighted mean correlations in [-1, 1]; attention is None when no attention matrix has a counterpart.
-    layers
-        Share of the artifact's layers that depend on the base by themselves.
+    layers, dependent
+        Share and number of the artifact's layers that depend on the base by themselves.
+    bulk
+        Mean correlation of these layers.
     coverage
         Share of the artifact's body parameters that have a counterpart.
     norms
         Correlation of centered norm gains and biases, or None when it could not be measured.
     learned
-        Agreement along the base's strongest directions, or None when too few rows were sampled.
+        Agreement of these layers along the base's strongest directions, or None when too few rows were sampled.
     grafted
         Names of components outside of the body that depend on the base.
     """
@@ -56,6 +60,8 @@ class BodyEvidence:
     attention: float | None
     feed_forward: float
     layers: float
+    dependent: int
+    bulk: float
     coverage: float
     norms: float | None
     learned: float | None
@@ -78,7 +84,7 @@ def decide(body: BodyEvidence | NotMeasured) -> Decision:
     shown = f"mean correlation {body.correlation:.3f}, p {format_p(body.test.log10_p)}"
     feed_forward = body.test.log10_p <= DERIVED_LOG10_P and body.feed_forward >= DEPENDENT
     attention = body.attention is None or body.attention >= DEPENDENT
-    if feed_forward and attention and body.layers >= HALF and body.coverage >= HALF:
+    if feed_forward and attention and is_spread(body.dependent, body.layers) and body.coverage >= HALF:
         unlearned = _only_a_start(body)
         if unlearned:
             reason = (
@@ -104,9 +110,14 @@ def decide(body: BodyEvidence | NotMeasured) -> Decision:
     return Decision(score, Relation.UNDECIDED, f"{_why_undecided(body)}: {shown}")
 
 
+def is_spread(dependent: int, share: float) -> bool:
+    """Whether so many layers, this share of all, make a descent and not a graft."""
+    return share >= THIRD and (dependent > 1 or share >= 1.0)
+
+
 def _only_a_start(body: BodyEvidence) -> str:
     """What differs between bodies that share no more than their random start; empty when nothing says so."""
-    if body.correlation >= BULK:
+    if body.bulk >= BULK:
         return ""
     if body.learned is not None:
         return f"strongest directions {body.learned:.2f}" if body.learned < LEARNED else ""

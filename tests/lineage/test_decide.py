@@ -15,7 +15,17 @@ from provenance_gate.lineage.interface import Relation
 
 TEST = PermutationTest(z=80.0, log10_p=-1400.0, effect=0.9, detectable=0.01)
 CHILD = BodyEvidence(
-    TEST, correlation=0.9, attention=0.9, feed_forward=0.9, layers=1.0, coverage=1.0, norms=0.95, learned=None, grafted=()
+    TEST,
+    correlation=0.9,
+    attention=0.9,
+    feed_forward=0.9,
+    layers=1.0,
+    dependent=8,
+    bulk=0.9,
+    coverage=1.0,
+    norms=0.95,
+    learned=None,
+    grafted=(),
 )
 STRANGER = replace(
     CHILD,
@@ -24,6 +34,8 @@ STRANGER = replace(
     attention=0.0,
     feed_forward=0.002,
     layers=0.0,
+    dependent=0,
+    bulk=0.0,
     norms=0.0,
 )
 
@@ -35,6 +47,8 @@ bodies = st.builds(
     attention=st.none() | st.floats(-1, 1),
     feed_forward=st.floats(-1, 1),
     layers=shares,
+    dependent=st.integers(0, 80),
+    bulk=st.floats(-1, 1),
     coverage=shares,
     norms=st.none() | st.floats(-1, 1),
     learned=st.none() | st.floats(-1, 1),
@@ -76,7 +90,7 @@ def test_child_and_stranger() -> None:
         ({"attention": 0.01}, Relation.PARTIAL),
         ({"layers": 0.3}, Relation.PARTIAL),
         ({"coverage": 0.4}, Relation.PARTIAL),
-        ({"correlation": 0.3, "norms": 0.3}, Relation.SHARED_INITIALIZATION),
+        ({"correlation": 0.3, "bulk": 0.3, "norms": 0.3}, Relation.SHARED_INITIALIZATION),
         ({"correlation": 0.3, "norms": 0.8}, Relation.DERIVED),
         ({"correlation": 0.8, "norms": 0.3}, Relation.DERIVED),
         ({"attention": None}, Relation.DERIVED),
