@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PATH = click.Path(path_type=Path)
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+"""Set to 1 before numpy is imported: threads of BLAS spin while they wait for one another, which on a busy runner makes a
+comparison ten times as long. Where there is much to multiply, whole blocks are worked on in parallel instead."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -394,6 +397,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run, and turn every error into one line and an exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    for library in _BLAS_THREADS:
+        os.environ.setdefault(library, "1")
     try:
         code = app.main(args=given, prog_name="provenance-gate", standalone_mode=False)
     except click.ClickException as error:

@@ -57,6 +57,11 @@ class Reading:
     jobs: int = field(default_factory=lambda: os.cpu_count() or 2)
     progress: Progress | None = None
 
+    @property
+    def blas_jobs(self) -> int:
+        """Threads for work inside BLAS: ours where BLAS was told to use one, as the command line tells it, else its own."""
+        return self.jobs if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else 1
+
     def steps(self, what: str) -> Callable[[int, int], None] | None:
         """Progress of one piece of work."""
         report = self.progress
@@ -140,7 +145,8 @@ def lineage_of(
         return lineage
     artifact, base = ours.opened.artifact, theirs.opened.artifact
     if not is_settled(lineage):
-        lineage = with_trace(lineage, trace(artifact, base, seed, everything=reading.exact is True))
+        found = trace(artifact, base, seed, everything=reading.exact is True, jobs=reading.blas_jobs)
+        lineage = with_trace(lineage, found)
     if lacks_embeddings(lineage):
         lineage = with_vocabulary(lineage, compare_vocabularies(shared_embeddings(artifact, base)))
     return lineage

@@ -2,7 +2,7 @@
 
 The embeddings of shared tokens show what was done. If each coordinate of one table correlates with one coordinate of the
 other, the stream was permuted (and some signs flipped). If not, an orthogonal map may still carry one table to the other:
-for narrow models it is found whole (orthogonal Procrustes [1]_); for wide ones only on the span of a few hundred tokens, whose
+for narrow models it is found whole (orthogonal Procrustes [1]_); for wide ones only on the span of 256 tokens, whose
 orthonormal form by Löwdin [2]_ turns with the embeddings, so that both models get the same coordinates without the map.
 
 Frames rest on embeddings alone. Neurons and heads do not enter, so permuting those of one model stays exchangeable.
@@ -28,6 +28,8 @@ Array = NDArray[np.float32]
 
 MAX_COORDINATES = 512
 """Independent vectors have cosines of 0.044 here: the largest of 14 000 stays below 0.2."""
+SPAN = 256
+"""Tokens whose span wide models are compared on: projecting on it is most of the work, and cosines of 0.06 are little enough."""
 WHOLE_MAP = 1024
 """Up to this hidden size the orthogonal map is found whole."""
 FEWEST_TOKENS = 32
@@ -172,7 +174,7 @@ def _rotated(x: Array, y: Array, shared: SharedEmbeddings) -> Frame | None:
         ours, theirs = Basis(index, np.ones(len(index), np.float32), None), Basis(None, None, matrix)
         pair = x[rest][:, index], y[rest] @ matrix
     else:
-        count = min(MAX_COORDINATES, min(x.shape[1], y.shape[1]) // 2, len(x) - held)
+        count = min(SPAN, min(x.shape[1], y.shape[1]) // 2, len(x) - held)
         a, b = _loewdin(x[fit][:count]), _loewdin(y[fit][:count])
         ours, theirs = Basis(None, None, a), Basis(None, None, b)
         pair = x[rest] @ a, y[rest] @ b

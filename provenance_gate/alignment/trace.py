@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,9 +25,16 @@ SMALL_BASE = 256_000_000
 """Weights up to which every block is compared with every block of the base. Of larger bases `FIRST_BLOCKS` are looked at
 first, and the rest only if one of them is found."""
 FIRST_BLOCKS = 2
+MOST_JOBS = 4
+"""Each job holds a block of the base in memory."""
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
-def trace(artifact: Artifact, base: Artifact, seed: str = "", *, everything: bool = False) -> Trace | NotMeasured:
+def trace(
+    artifact: Artifact, base: Artifact, seed: str = "", *, everything: bool = False, jobs: int = 1
+) -> Trace | NotMeasured:
     """Look up the artifact's neurons and heads in the base.
 
     Parameters
@@ -34,6 +43,8 @@ def trace(artifact: Artifact, base: Artifact, seed: str = "", *, everything: boo
         Moves the probed neurons, as in `SamplingPlan`.
     everything
         Search large bases as thoroughly as small ones.
+    jobs
+        Blocks of the base that are read and compared at a time; changes no value. More than one pays where BLAS has one thread.
 
     Raises
     ------
@@ -54,7 +65,8 @@ def trace(artifact: Artifact, base: Artifact, seed: str = "", *, everything: boo
     best: Trace | None = None
     chosen_frame = frames[0]
     for frame in frames:
-        found = _neurons(ours, theirs, frame, SamplingPlan(seed), everything=everything)
+        search = _Search(theirs, frame, SamplingPlan(seed), jobs)
+        found = _neurons(ours, search, everything=everything)
         if not found:
             continue
         current = Trace(frame.facts, found, (), _layers(ours), _layers(theirs), hidden, base_hidden, len(frames))
@@ -64,7 +76,7 @@ def trace(artifact: Artifact, base: Artifact, seed: str = "", *, everything: boo
             break
     if best is None:
         return NotMeasured("no two feed-forward blocks of one make whose neurons can be told apart")
-    heads = _heads(attention_layers(artifact), attention_layers(base), best.neurons, chosen_frame)
+    heads = _heads(attention_layers(artifact), attention_layers(base), best.neurons, chosen_frame, jobs)
     return replace(best, heads=heads)
 
 
@@ -72,38 +84,73 @@ def _layers(blocks: Sequence[Block]) -> int:
     return len({(b.stack, b.layer) for b in blocks})
 
 
-def _neurons(
-    ours: Sequence[Block], theirs: Sequence[Block], frame: Frame, plan: SamplingPlan, *, everything: bool
-) -> tuple[NeuronTrace, ...]:
+def _neurons(ours: Sequence[Block], search: _Search, *, everything: bool) -> tuple[NeuronTrace, ...]:
     ours = [b for b in ours if b.hidden == ours[0].hidden]
+    theirs = search.theirs
     if not everything:
         first = [ours[len(ours) * (2 * i + 1) // (2 * FIRST_BLOCKS)] for i in range(FIRST_BLOCKS)]
         # Blocks at equal places in models of one form; all of the base's where depth or width changed.
-        search = _layers(ours) != _layers(theirs) or {b.width for b in ours} != {b.width for b in theirs}
-        looked = _search(first, theirs, frame, plan, search=search)
+        elsewhere = _layers(ours) != _layers(theirs) or {b.width for b in ours} != {b.width for b in theirs}
+        looked = search.best(first, elsewhere=elsewhere)
         if not any(n.share >= FOUND / 2 for n in looked):
             return looked
     spread = np.unique(np.linspace(0, len(ours) - 1, min(len(ours), MOST_BLOCKS)).astype(int))
-    return _search([ours[i] for i in spread], theirs, frame, plan, search=True)
+    return search.best([ours[i] for i in spread], elsewhere=True)
 
 
-def _search(
-    blocks: Sequence[Block], theirs: Sequence[Block], frame: Frame, plan: SamplingPlan, *, search: bool
-) -> tuple[NeuronTrace, ...]:
-    """The best match of each block: at equal places first, then everywhere for those not found there."""
-    samples = [probes(b, frame.ours, plan.rows(b.up.key.role, b.up.shape).start) for b in blocks]
-    traces = _lookup(samples, theirs, frame, lambda a, b: (a.stack, a.layer) == (b.stack, b.layer))
-    missing = [s for s in samples if not _found(traces.get(id(s), ()))]
-    if missing and search:
-        rest = _lookup(missing, theirs, frame, lambda a, b: (a.stack, a.layer) != (b.stack, b.layer))
-        traces = {id(s): [*traces.get(id(s), ()), *rest.get(id(s), ())] for s in samples}
-    found = []
-    for sample in samples:
-        tried = traces.get(id(sample), [])
-        best = best_of(tried)
-        if best is not None:
-            found.append(replace(best, choices=len(tried)))
-    return tuple(found)
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Looking for neurons of the artifact in the blocks of a base, in one frame."""
+
+    theirs: Sequence[Block]
+    frame: Frame
+    plan: SamplingPlan
+    jobs: int
+
+    def best(self, blocks: Sequence[Block], *, elsewhere: bool) -> tuple[NeuronTrace, ...]:
+        """The best match of each block: at equal places first, then everywhere for those not found there."""
+        samples = [probes(b, self.frame.ours, self.plan.rows(b.up.key.role, b.up.shape).start) for b in blocks]
+        traces = self._lookup(samples, equal_places=True)
+        missing = [s for s in samples if not _found(traces.get(id(s), ()))]
+        if missing and elsewhere:
+            rest = self._lookup(missing, equal_places=False)
+            traces = {id(s): [*traces.get(id(s), ()), *rest.get(id(s), ())] for s in samples}
+        found = []
+        for sample in samples:
+            tried = traces.get(id(sample), [])
+            best = best_of(tried)
+            if best is not None:
+                found.append(replace(best, choices=len(tried)))
+        return tuple(found)
+
+    def _lookup(self, samples: Sequence[Neurons], *, equal_places: bool) -> dict[int, list[NeuronTrace]]:
+        """Each block of the base is read once and compared with all samples that want it."""
+
+        def compare(block: Block) -> list[tuple[int, NeuronTrace]]:
+            users = [s for s in samples if (_place(s.block) == _place(block)) is equal_places]
+            if not users:
+                return []
+            neurons = all_neurons(block, self.frame.theirs)
+            matches = ((id(s), match_neurons(s, neurons)) for s in users)
+            return [(key, match) for key, match in matches if match is not None]
+
+        found: dict[int, list[NeuronTrace]] = {}
+        for matches in _in_parallel(compare, self.theirs, self.jobs):
+            for key, match in matches:
+                found.setdefault(key, []).append(match)
+        return found
+
+
+def _place(block: Block) -> tuple[str, int]:
+    return block.stack, block.layer
+
+
+def _in_parallel(work: Callable[[T], U], items: Sequence[T], jobs: int) -> Iterable[U]:
+    if jobs <= 1 or len(items) < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(max_workers=min(jobs, MOST_JOBS)) as pool:
+        yield from pool.map(work, items)
 
 
 def _found(traces: Sequence[NeuronTrace]) -> bool:
@@ -111,36 +158,18 @@ def _found(traces: Sequence[NeuronTrace]) -> bool:
     return best is not None and best.matched >= FOUND * best.probed
 
 
-def _lookup(
-    samples: Sequence[Neurons], theirs: Sequence[Block], frame: Frame, wanted: Callable[[Block, Block], bool]
-) -> Mapping[int, list[NeuronTrace]]:
-    """Each block of the base is read once and compared with all samples that want it."""
-    found: dict[int, list[NeuronTrace]] = {}
-    for block in theirs:
-        users = [s for s in samples if wanted(s.block, block)]
-        if not users:
-            continue
-        neurons = all_neurons(block, frame.theirs)
-        for sample in users:
-            match = match_neurons(sample, neurons)
-            if match is not None:
-                found.setdefault(id(sample), []).append(match)
-    return found
-
-
 def _heads(
     ours: Mapping[tuple[str, int], Attention],
     theirs: Mapping[tuple[str, int], Attention],
     found: Iterable[NeuronTrace],
     frame: Frame,
+    jobs: int,
 ) -> tuple[HeadTrace, ...]:
-    traces: dict[tuple[str, int], HeadTrace] = {}
+    pairs: dict[tuple[str, int], tuple[Attention, Attention]] = {}
     for neuron in found:
         place = neuron.stack, neuron.layer
         a, b = ours.get(place), theirs.get((neuron.base_stack, neuron.base_layer))
-        if place in traces or a is None or b is None:
-            continue
-        match = match_heads(a, b, frame)
-        if match is not None:
-            traces[place] = match
-    return tuple(traces.values())
+        if place not in pairs and a is not None and b is not None:
+            pairs[place] = a, b
+    matches = _in_parallel(lambda pair: match_heads(*pair, frame), list(pairs.values()), jobs)
+    return tuple(match for match in matches if match is not None)
