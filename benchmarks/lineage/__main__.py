@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(__file__).parent / ".cache", help="where the models lie")
     parser.add_argument("--jobs", type=int, default=2, help="models built at a time, one thread each")
     parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2; default: the installed package's")
-    parser.add_argument("--split", choices=("fit", "report"), help="compare the pairs of one split only")
+    parser.add_argument("--split", choices=("fit", "report", "blind"), help="compare the pairs of one split only")
     parser.add_argument("--kind", help="compare the pairs of kinds that hold this text only")
     parser.add_argument("--manifest", type=Path, help="instead: pairs of public models, as public_pairs.json")
     parser.add_argument("--models", type=Path, help="with --manifest: where they lie, as org/name")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.lineage.bases import FIT, REPORT
+from benchmarks.lineage.bases import ALL_SPLITS, FIT
 from benchmarks.lineage.pairs import Pair, pairs
 from provenance_gate.alignment.interface import Trace
 from provenance_gate.alignment.trace import trace
@@ -177,10 +177,10 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path(__file__).parent / ".cache")
     cache = parser.parse_args().cache
     fitted = True
-    for split in (FIT, REPORT):
+    for split in ALL_SPLITS:
         lines, sound = table(list(look(cache, [p for p in pairs() if p.split == split])), split)
         print("\n".join(lines))
-        fitted &= sound or split == REPORT
+        fitted &= sound or split != FIT
     return 0 if fitted else 1
 
 

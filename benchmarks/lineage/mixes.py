@@ -149,7 +149,7 @@ def _t(mixture: Mixture, merge: Merge) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path(__file__).parent / ".cache")
-    parser.add_argument("--split", choices=("fit", "report"))
+    parser.add_argument("--split", choices=("fit", "report", "blind"))
     arguments = parser.parse_args()
     found = list(answers(arguments.cache, arguments.split))
     print("| Merge | n | recipe right | largest weight error | largest t error | layer map right | unused | seconds |")

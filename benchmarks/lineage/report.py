@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import machine
-from benchmarks.lineage.bases import FIT, REPORT
+from benchmarks.lineage.bases import ALL_SPLITS
 from benchmarks.lineage.kinds import KINDS, Label
 from benchmarks.lineage.pairs import Pair
 from benchmarks.lineage.run import Result
@@ -43,7 +43,7 @@ def area_under_curve(related: Sequence[float | None], others: Sequence[float | N
 def write_report(rows: Sequence[Row], code: str) -> str:
     """Everything as Markdown."""
     lines = ["# Lineage benchmark", "", f"Code {code}; {machine()}; {len(rows)} pairs.", ""]
-    for split in (FIT, REPORT):
+    for split in ALL_SPLITS:
         chosen = [r for r in rows if r[0].split == split]
         if chosen:
             lines += [f"## Split: {split}", "", *_summary(chosen), "", *_by_kind(chosen), "", *_methods(chosen), ""]
@@ -137,10 +137,10 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    for row, split in enumerate((FIT, REPORT)):
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    for row, split in enumerate(ALL_SPLITS):
         for column, (title, value) in enumerate((("score", "score"), ("reference identity_score", "identity_score"))):
-            axes = figure.add_subplot(2, 2, 2 * row + column + 1)
+            axes = figure.add_subplot(len(ALL_SPLITS), 2, 2 * row + column + 1)
             for label in Label:
                 found = [getattr(r, value) for p, r in rows if p.split == split and p.label == label]
                 known = [v for v in found if v is not None]

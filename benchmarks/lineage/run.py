@@ -42,6 +42,13 @@ def code_version() -> str:
     return digest.hexdigest()[:16]
 
 
+def models_version(folders: tuple[Path, Path]) -> str:
+    """Changes when a model is built again: sizes and times of the weight files."""
+    files = [f for folder in folders for f in sorted(folder.glob("*.safetensors"))]
+    marks = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return hashlib.sha256(repr(marks).encode()).hexdigest()[:16]
+
+
 def compare(artifact: str, base: str, folders: tuple[Path, Path]) -> Result:
     """One comparison, timed, in this process."""
     start = time.perf_counter()
@@ -80,14 +87,16 @@ def run_pairs(cache: Path, chosen: Sequence[Pair], results: Path) -> list[tuple[
 def run_all(wanted: Iterable[tuple[str, str, tuple[Path, Path]]], results: Path) -> dict[tuple[str, str], Result]:
     """Results by artifact and base, from the file where they are there."""
     code = code_version()
-    found = _known(results, code)
-    todo = [w for w in wanted if (w[0], w[1]) not in found]
+    known = _known(results, code)
+    listed = [(*w, models_version(w[2])) for w in wanted]
+    found = {(a, b): known[a, b, models] for a, b, _, models in listed if (a, b, models) in known}
+    todo = [w for w in listed if (w[0], w[1]) not in found]
     results.parent.mkdir(parents=True, exist_ok=True)
     with results.open("a", encoding="utf-8") as out:
-        for done, (artifact, base, folders) in enumerate(todo):
+        for done, (artifact, base, folders, models) in enumerate(todo):
             result = compare(artifact, base, folders)
             found[artifact, base] = result
-            out.write(json.dumps({"code": code, **asdict(result)}) + "\n")
+            out.write(json.dumps({"code": code, "models": models, **asdict(result)}) + "\n")
             out.flush()
             if done % 50 == 49:
                 print(f"{done + 1} of {len(todo)} pairs", flush=True)
@@ -115,13 +124,14 @@ def run_manifest(manifest: Path, models: Path, results: Path, tell: Callable[[st
     tell(f"\n{len(present)} of {len(rows)} pairs had both models at hand.")
 
 
-def _known(results: Path, code: str) -> dict[tuple[str, str], Result]:
+def _known(results: Path, code: str) -> dict[tuple[str, str, str], Result]:
     found = {}
     if results.exists():
         for line in results.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             if row.pop("code") == code:
-                found[row["artifact"], row["base"]] = Result(**row)
+                models = row.pop("models", "")
+                found[row["artifact"], row["base"], models] = Result(**row)
     return found
 
 

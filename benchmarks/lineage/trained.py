@@ -84,7 +84,7 @@ TRAINED: Final[tuple[Trained, ...]] = (
 )
 FULL: Final = ("llama-a", "qwen-b")
 """Bases that get every kind."""
-OTHERS: Final = ("gpt2-a", "bert-a", "sinus-a", "neox-b", "mixtral-b", "bert-b", "sinus-b")
+OTHERS: Final = ("gpt2-a", "bert-a", "sinus-a", "neox-b", "mixtral-b", "bert-b", "sinus-b", "llama-c", "gpt2-c")
 """Bases that get the kinds marked `everywhere`."""
 MINILM: Final = "minilm"
 MINILM_KIND: Final = "fine-tuned"

@@ -34,8 +34,10 @@ VOCABULARIES = (
     Vocabulary("vx", "words", 2300, 1, "BertTokenizerFast"),
     Vocabulary("vn", "bytes", 2304, 0, "GPT2TokenizerFast"),
     Vocabulary("vm", "bytes", 2200, 1, "GPT2TokenizerFast"),
+    Vocabulary("ve", "bytes", 2400, 0, "PreTrainedTokenizerFast"),
 )
-"""va, vw: lineages of the fit split; vb, vc, vd, vx: of the report split; vn, vm: for rebuilt vocabularies."""
+"""va, vw: lineages of the fit split; vb, vc, vd, vx: of the report split; vn, vm: for rebuilt vocabularies; ve: of the blind
+split."""
 
 _TRAINING_BYTES = 4_000_000
 
