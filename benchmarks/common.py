@@ -106,6 +106,52 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int, base: Path | None = 
     return folder
 
 
+def write_rotated(folder: Path, shape: Shape, base: Path) -> Path:
+    """`base` with its norms folded, its residual stream rotated and its neurons reordered: another file of the same function."""
+    from provenance_gate.artifact.load import open_artifact
+
+    stored = {t.name: t for t in open_artifact(base).artifact.stored}
+
+    def read(name: str) -> np.ndarray:
+        return stored[name].reader.read(0, stored[name].size).reshape(stored[name].shape)
+
+    rng = np.random.default_rng(7)
+    turn = np.linalg.qr(rng.standard_normal((shape.hidden, shape.hidden)))[0].astype(np.float32)
+    orders = [rng.permutation(shape.feed_forward) for _ in range(shape.layers)]
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(shape.config()))
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    source = (base / "model.safetensors").open("rb")
+    with source, (folder / "model.safetensors").open("wb") as out:
+        length = struct.unpack("<Q", source.read(8))[0]
+        out.write(struct.pack("<Q", length) + source.read(length))
+        for name, _ in shape.tensors():
+            value = _rotated(name, read, turn, orders)
+            bits = np.ascontiguousarray(value, np.float32).view(np.uint32) >> 16
+            out.write(bits.astype("<u2").tobytes())
+    return folder
+
+
+def _rotated(
+    name: str, read: Callable[[str], np.ndarray], turn: np.ndarray, orders: Sequence[np.ndarray]
+) -> np.ndarray:
+    value = read(name)
+    at = ".".join(name.split(".")[:3])
+    if "norm" in name:
+        return np.ones_like(value)
+    if "embed_tokens" in name:
+        return value @ turn
+    if "o_proj" in name:
+        return turn.T @ value
+    if "down_proj" in name:
+        return (turn.T @ value)[:, orders[int(name.split(".")[2])]]
+    norm = (
+        "model.norm" if "lm_head" in name else f"{at}.{'input' if 'self_attn' in name else 'post_attention'}_layernorm"
+    )
+    value = (value * read(f"{norm}.weight")) @ turn
+    return value[orders[int(name.split(".")[2])]] if ".mlp." in name else value
+
+
 def settle(*folders: Path) -> None:
     """Flush what was written and read it once: the figures are about a warm page cache."""
     os.sync()

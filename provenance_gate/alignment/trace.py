@@ -76,6 +76,8 @@ def trace(
             break
     if best is None:
         return NotMeasured("no two feed-forward blocks of one make whose neurons can be told apart")
+    if not everything and not any(n.share >= FOUND / 2 for n in best.neurons):
+        return best
     heads = _heads(attention_layers(artifact), attention_layers(base), best.neurons, chosen_frame, jobs)
     return replace(best, heads=heads)
 
