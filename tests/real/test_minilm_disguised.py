@@ -65,7 +65,7 @@ def stream(tensors: Tensors, rng: np.random.Generator) -> Tensors:
     for name, value in tensors.items():
         if value.dtype != np.float32:
             out[name] = value
-        elif "LayerNorm" in name or name.endswith("output.dense.bias") or name.endswith("output.dense.weight"):
+        elif "LayerNorm" in name or name.endswith(("output.dense.bias", "output.dense.weight")):
             out[name] = value[order]
         elif name.startswith("pooler"):
             out[name] = value[order][:, order] if value.ndim == 2 else value[order]
