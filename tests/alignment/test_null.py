@@ -31,7 +31,9 @@ def block(rng: np.random.Generator, spread: np.ndarray, link: float, features: n
 
 
 def probed(neurons: Neurons) -> Neurons:
-    return replace(neurons, first=neurons.first[:PROBES], second=neurons.second[:PROBES], places=neurons.places[:PROBES])
+    return replace(
+        neurons, first=neurons.first[:PROBES], second=neurons.second[:PROBES], places=neurons.places[:PROBES]
+    )
 
 
 def as_trace(blocks: list[NeuronTrace]) -> Trace:
