@@ -17,6 +17,7 @@ from provenance_gate.artifact.digests import manifest_sha256
 from provenance_gate.artifact.interface import Claims, NotMeasured
 from provenance_gate.artifact.inventory import find_model_folders
 from provenance_gate.artifact.load import NoModelError, OpenedArtifact, open_artifact
+from provenance_gate.artifact.sources import open_store
 from provenance_gate.data import data_dir
 from provenance_gate.errors import ArtifactError, UsageError, one_line
 from provenance_gate.fingerprint.interface import Fingerprint
@@ -35,8 +36,8 @@ from provenance_gate.reading import (
     base_ref,
     claims_of,
     is_alone,
+    is_local,
     lineage_of,
-    local_path,
     read_model,
     with_digests,
 )
@@ -89,7 +90,7 @@ class Gate:
         return Report(__version__, self.policy, results, worst, 0 if worst is Verdict.PASS else 1, timestamp)
 
     def _check(self, source: str, catalog: Catalog) -> ArtifactResult:
-        opened = open_artifact(local_path(source))
+        opened = open_artifact(open_store(source, self.reading.remote))
         with ThreadPoolExecutor(max_workers=1) as pool:
             hashing = pool.submit(with_digests, opened, self.reading)
             ours = self._measure(opened)
@@ -165,8 +166,8 @@ def find_artifacts(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]:
         return tuple(paths)
     found: list[str] = []
     for path in paths:
-        below = find_model_folders(local_path(path)) if Path(path).is_dir() else (local_path(path),)
-        found += [str(p) for p in below]
+        folder = is_local(path) and Path(path).is_dir()
+        found += [str(p) for p in find_model_folders(Path(path))] if folder else [path]
     if not found:
         raise NoModelError(f"no model folder below {', '.join(paths)}")
     return tuple(found)

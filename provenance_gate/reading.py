@@ -10,10 +10,10 @@ from pathlib import Path
 from provenance_gate.alignment.frames import compare_vocabularies
 from provenance_gate.alignment.tokens import shared_embeddings
 from provenance_gate.alignment.trace import trace
-from provenance_gate.artifact.digests import digest_files
 from provenance_gate.artifact.interface import Artifact, BaseClaim, NotMeasured
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
-from provenance_gate.errors import ArtifactError, UsageError
+from provenance_gate.artifact.sources import Options, open_store
+from provenance_gate.errors import UsageError
 from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
 from provenance_gate.fingerprint.interface import Fingerprint, Subject
 from provenance_gate.fingerprint.measure import measure
@@ -40,7 +40,8 @@ class BaseOption:
         """Split at the first ``=``; a path that exists as it stands is never split. Raises UsageError."""
         if not text:
             raise UsageError("--base: expected [ID=]SOURCE, found nothing")
-        if Path(text).exists() or "=" not in text:
+        # An "=" behind "://" belongs to the address.
+        if Path(text).exists() or "=" not in text.partition("://")[0]:
             return BaseOption(None, text)
         base_id, source = text.split("=", 1)
         if not base_id or not source:
@@ -50,12 +51,13 @@ class BaseOption:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How models are read. `exact` None: whole up to 512 MiB; `max_tier` as DESIGN 3.2; `jobs` threads."""
+    """How models are read. `exact` None: whole up to 512 MiB; `max_tier` as DESIGN 3.2; `jobs` threads; `remote` the network."""
 
     exact: bool | None = None
     max_tier: int = 4
     jobs: int = field(default_factory=lambda: os.cpu_count() or 2)
     progress: Progress | None = None
+    remote: Options = field(default_factory=Options)
 
     @property
     def blas_jobs(self) -> int:
@@ -76,24 +78,17 @@ class Model:
     opened: OpenedArtifact | None
 
 
-def local_path(source: str) -> Path:
-    """`source` as a path that exists. Raises ArtifactError for what this version cannot reach."""
-    path = Path(source)
-    if "://" not in source and path.exists():
-        return path
-    if "://" in source or source.count("/") == 1:
-        raise ArtifactError(
-            f"{source!r} is not a local path; models are read from local folders and files in this version"
-        )
-    raise ArtifactError(f"{source!r}: no such file or folder")
+def is_local(source: str) -> bool:
+    """Whether `source` is a path that exists; such a path wins over a hub id of the same spelling."""
+    return "://" not in source and "\0" not in source and Path(source).exists()
 
 
 def read_model(source: str, reading: Reading) -> Model:
     """Measure a model folder or file, or load a fingerprint file."""
-    path = local_path(source)
-    if path.is_file() and is_fingerprint(path):
+    path = Path(source)
+    if is_local(source) and path.is_file() and is_fingerprint(path):
         return Model(load_fingerprint(path), None)
-    opened = open_artifact(path)
+    opened = open_artifact(open_store(source, reading.remote))
     steps = reading.steps(f"reading {opened.artifact.name}")
     measured = measure(
         opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
@@ -164,7 +159,7 @@ def with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:
         if report is not None:
             report(done, total)
 
-    files = digest_files(opened.root, artifact.files, reading.jobs, add if report else None)
+    files = opened.store.digests(artifact.files, reading.jobs, add if report else None)
     return replace(artifact, files=files)
 
 
@@ -184,7 +179,9 @@ def base_ref(option: BaseOption, model: Model, claims: Sequence[BaseClaim], *, a
     if base_id is None and alone and len(declared) == 1:
         base_id = next(iter(declared.values())).id
     if base_id is None:
-        base_id = next((c.id for c in claims if c.id.rpartition("/")[2].casefold() == name.casefold()), name)
+        # A model of the hub is called by its whole id.
+        named = (c.id for c in claims if name.casefold() in (c.id.casefold(), c.id.rpartition("/")[2].casefold()))
+        base_id = next(named, name)
     claim = declared.get(base_id.casefold())
     return BaseRef(claim.id if claim else base_id, option.source, claim.revision if claim else None)
 

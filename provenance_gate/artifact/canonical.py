@@ -23,6 +23,7 @@ from provenance_gate.artifact.interface import (
     TensorKey,
 )
 from provenance_gate.artifact.roles import Layout, NamedTensor, name_tensors
+from provenance_gate.artifact.sources.ahead import Place, TellsSpans
 from provenance_gate.errors import one_line
 
 Segments = tuple[tuple[int, int], ...]
@@ -90,6 +91,14 @@ class TensorView:
         parts = [self.stored.reader.read(self.origin + first * self.columns, n * self.columns) for first, n in runs]
         flat = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, np.float32)
         return flat if len(self.shape) == 1 else flat.reshape(stop - start, self.columns)
+
+    def row_spans(self, start: int, stop: int) -> tuple[Place, ...]:
+        """Where `read_rows(start, stop)` reads; nothing for a turned matrix, of which every row takes all."""
+        reader = self.stored.reader
+        if self.turned or not isinstance(reader, TellsSpans):
+            return ()
+        runs = _cut(self.segments, start, stop)
+        return tuple(p for first, n in runs for p in reader.spans(self.origin + first * self.columns, n * self.columns))
 
     def _read_turned(self, runs: Segments, count: int) -> NDArray[np.float32]:
         width = self.stored.shape[-1]

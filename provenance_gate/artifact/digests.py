@@ -38,7 +38,7 @@ def digest_files(
     largest_first = sorted(files, key=lambda f: -f.size)
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         digests = dict(pool.map(lambda f: (f.path, _digest(root, f, progress)), largest_first))
-    return tuple(replace(f, sha256=digests[f.path]) for f in files)
+    return tuple(replace(f, sha256=digests[f.path], declared=f.format is WeightFormat.LFS_POINTER) for f in files)
 
 
 def _digest(root: Path, record: FileRecord, progress: Callable[[int], None] | None) -> Sha256:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,6 +23,15 @@ _NUMPY = {
     "F64": "<f8", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "u1",
 }  # fmt: skip
+
+
+_QUANTIZED = re.compile(r"(?:GPTQ|AWQ|INT|NF|NVFP|MXFP|FP|IQ|TQ|Q|W)([1-8])")
+
+
+def quantized_bits(dtype: str) -> int | None:
+    """Bits per value of a quantized format, by its name (``GPTQ4``, ``NF4``, ``Q4_K``, ``FP8_E4M3``); None for plain ones."""
+    found = None if dtype in BITS else _QUANTIZED.match(dtype)
+    return int(found.group(1)) if found else None
 
 
 def byte_size(dtype: str, count: int) -> int | None:

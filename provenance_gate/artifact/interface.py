@@ -55,13 +55,17 @@ class WeightFormat(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file of the artifact. `sha256` is NotMeasured until digests were asked for."""
+    """One file of the artifact. `sha256` is NotMeasured until digests were asked for.
+
+    `declared`: the digest is what the hub (or a Git LFS pointer) states; the bytes were not hashed here.
+    """
 
     path: PurePosixPath
     size: int
     kind: FileKind
     format: WeightFormat | None = None
     sha256: Sha256 | NotMeasured = NotMeasured("digests were not asked for")
+    declared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

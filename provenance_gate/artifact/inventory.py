@@ -59,7 +59,7 @@ def list_files(root: Path) -> tuple[FileRecord, ...]:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{root}: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISREG(status.st_mode):
-        _check_name(PurePosixPath(root.name))
+        check_name(PurePosixPath(root.name))
         return (_record(root, PurePosixPath(root.name)),)
     if not stat.S_ISDIR(status.st_mode):
         raise ArtifactError(f"{root}: neither a folder nor a regular file")
@@ -81,7 +81,7 @@ def _walk(root: Path, real_root: Path, below: PurePosixPath, depth: int) -> Iter
         raise ArtifactError(f"{one_line(str(root / below))}: {error.strerror}") from error
     for entry in entries:
         path = below / entry.name
-        _check_name(path)
+        check_name(path)
         if entry.is_symlink():
             _check_link(root / path, real_root, path)
             if entry.is_dir():
@@ -95,7 +95,7 @@ def _walk(root: Path, real_root: Path, below: PurePosixPath, depth: int) -> Iter
             raise ArtifactError(f"{path}: a pipe, socket or device, not a regular file")
 
 
-def _check_name(path: PurePosixPath) -> None:
+def check_name(path: PurePosixPath) -> None:
     try:
         path.name.encode("utf-8")
         plain = not any(ord(c) < 32 or ord(c) == 127 for c in path.name)
@@ -118,16 +118,17 @@ def _check_link(path: Path, real_root: Path, shown: PurePosixPath) -> None:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise ArtifactError(f"{shown}: a link that leads nowhere") from error
-    if target.is_relative_to(real_root) or target.is_relative_to(_hub_cache(real_root) or real_root):
+    blobs = _hub_blobs(real_root)
+    if target.is_relative_to(real_root) or (blobs is not None and target.parent == blobs):
         return
     raise PathEscapeError(f"{shown}: a link out of the artifact, to {one_line(str(target))}")
 
 
-def _hub_cache(real_root: Path) -> Path | None:
-    """The hub cache that `real_root` is a snapshot of: files there are links into blobs, which may be shared by models."""
-    parents = real_root.parents
-    if len(parents) >= 3 and parents[0].name == "snapshots" and parents[1].name.startswith("models--"):
-        return parents[2]
+def _hub_blobs(real_root: Path) -> Path | None:
+    """Where the links of a snapshot in the hub's cache lead: the blobs of the same model. `real_root` may be a folder in it."""
+    for folder in (real_root, *real_root.parents):
+        if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+            return folder.parent.parent / "blobs"
     return None
 
 
@@ -138,9 +139,13 @@ def _record(path: Path, shown: PurePosixPath) -> FileRecord:
             head = file.read(256)
     except OSError as error:
         raise ArtifactError(f"{shown}: {error.strerror}") from error
-    weight_format = _weight_format(shown.name.lower(), head)
-    kind = FileKind.WEIGHTS if weight_format else _kind(shown)
-    return FileRecord(shown, size, kind, weight_format)
+    return record_of(shown, size, head)
+
+
+def record_of(path: PurePosixPath, size: int, head: bytes) -> FileRecord:
+    """A file's record from its path, its size and its first 256 bytes (fewer when it is shorter)."""
+    weight_format = _weight_format(path.name.lower(), head)
+    return FileRecord(path, size, FileKind.WEIGHTS if weight_format else _kind(path), weight_format)
 
 
 def _weight_format(name: str, head: bytes) -> WeightFormat | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +10,19 @@ from provenance_gate.artifact.claims import CLAIM_FILES, read_claims
 from provenance_gate.artifact.config import parse_config, with_generation_config
 from provenance_gate.artifact.interface import (
     Artifact,
-    FileKind,
+    Claims,
     FileRecord,
     ModelConfig,
     NotMeasured,
     TokenizerFacts,
-    WeightFormat,
 )
-from provenance_gate.artifact.inventory import list_files, read_small
+from provenance_gate.artifact.jsonfile import load_json_object
+from provenance_gate.artifact.quantized import find_quantization
 from provenance_gate.artifact.ranges import ReadCounter
-from provenance_gate.artifact.safetensors_format import open_weights
+from provenance_gate.artifact.sources.interface import Store
+from provenance_gate.artifact.sources.local import LocalStore
 from provenance_gate.artifact.tokenizer import parse_tokenizer
+from provenance_gate.artifact.weights import read_weights
 from provenance_gate.errors import ArtifactError
 
 _SMALL = 4 << 20
@@ -37,17 +38,23 @@ class OpenedArtifact:
     """An artifact with where it lies and what was read of its weights so far."""
 
     artifact: Artifact
-    root: Path
-    counter: ReadCounter
+    store: Store
+
+    @property
+    def counter(self) -> ReadCounter:
+        """What was read of the store so far."""
+        return self.store.counter
 
 
-def open_artifact(path: Path, name: str | None = None) -> OpenedArtifact:
-    """Open a model folder or a single weight file.
+def open_artifact(source: Path | Store, name: str | None = None) -> OpenedArtifact:
+    """Open a model folder or a single weight file, wherever it lies.
 
     Parameters
     ----------
+    source
+        A local path, or what `sources.open_store` made of the user's argument.
     name
-        What reports call it; by default the last part of the path.
+        What reports call it; by default the store's name.
 
     Raises
     ------
@@ -56,54 +63,70 @@ def open_artifact(path: Path, name: str | None = None) -> OpenedArtifact:
     ArtifactError
         A file breaks the rules of its format, leads out of the folder, or cannot be read.
     """
-    files = list_files(path)
+    store = LocalStore(source) if isinstance(source, Path) else source
+    files = store.files()
     at_root = {str(f.path): f for f in files if len(f.path.parts) == 1}
     if not any(f.format for f in at_root.values()) and not {"config.json", "adapter_config.json"} & at_root.keys():
         raise NoModelError(
-            f"{path}: no model here: no weight file and no config.json (use --recursive for models below it)"
+            f"{store.location}: no model here: no weight file and no config.json (use --recursive for models below it)"
         )
-    counter = ReadCounter()
-    config = _config(path, at_root)
-    stored, notes = open_weights(path, files, counter)
-    canonical, roles_from, role_notes = canonical_tensors(stored, config)
+    config = _config(store, at_root)
+    claims = read_claims({p: store.read_small(at_root[str(p)], _SMALL) for p in CLAIM_FILES if str(p) in at_root})
+    tokenizer = _tokenizer(store, at_root, config)
+    weights = read_weights(store, files, _quantization(store, at_root))
+    if weights.gguf is not None:
+        # Beside a GGUF file config.json, tokenizer.json and the card are what other tools read, so they come first.
+        config = weights.gguf.config if isinstance(config, NotMeasured) else config
+        tokenizer = weights.gguf.tokenizer if isinstance(tokenizer, NotMeasured) else tokenizer
+        claims = _joined(claims, weights.gguf.claims)
+    canonical, roles_from, role_notes = canonical_tensors(weights.tensors, config)
     artifact = Artifact(
-        name=name or path.resolve().name,
+        name=name or store.name,
         files=files,
-        claims=read_claims({p: read_small(path, at_root[str(p)], _SMALL) for p in CLAIM_FILES if str(p) in at_root}),
+        claims=claims,
         config=config,
-        tokenizer=_tokenizer(path, at_root, config),
-        stored=stored,
+        tokenizer=tokenizer,
+        stored=weights.tensors,
         canonical=canonical,
         roles_from=roles_from,
-        notes=(*notes, *role_notes, *_unread(files)),
+        notes=(*weights.notes, *role_notes),
     )
-    return OpenedArtifact(artifact, path, counter)
+    return OpenedArtifact(artifact, store)
 
 
-def _config(path: Path, at_root: dict[str, FileRecord]) -> ModelConfig | NotMeasured:
+def _config(store: Store, at_root: dict[str, FileRecord]) -> ModelConfig | NotMeasured:
     if "config.json" not in at_root:
         return NotMeasured("no config.json")
-    config = parse_config(read_small(path, at_root["config.json"], _SMALL))
+    config = parse_config(store.read_small(at_root["config.json"], _SMALL))
     generation = at_root.get("generation_config.json")
-    return config if generation is None else with_generation_config(config, read_small(path, generation, _SMALL))
+    return config if generation is None else with_generation_config(config, store.read_small(generation, _SMALL))
 
 
 def _tokenizer(
-    path: Path, at_root: dict[str, FileRecord], config: ModelConfig | NotMeasured
+    store: Store, at_root: dict[str, FileRecord], config: ModelConfig | NotMeasured
 ) -> TokenizerFacts | NotMeasured:
     if "tokenizer.json" not in at_root:
         return NotMeasured("no tokenizer.json")
     settings = at_root.get("tokenizer_config.json")
     return parse_tokenizer(
-        read_small(path, at_root["tokenizer.json"], _TOKENIZER),
-        None if settings is None else read_small(path, settings, _TOKENIZER),
+        store.read_small(at_root["tokenizer.json"], _TOKENIZER),
+        None if settings is None else store.read_small(settings, _TOKENIZER),
         None if isinstance(config, NotMeasured) else config,
     )
 
 
-def _unread(files: Sequence[FileRecord]) -> tuple[str, ...]:
-    other = sorted({f.format.value for f in files if f.kind is FileKind.WEIGHTS and f.format and f.format not in _READ})
-    return (f"weights in {', '.join(other)} are listed but not read by this version",) if other else ()
+def _quantization(store: Store, at_root: dict[str, FileRecord]) -> object:
+    """`quantization_config` as config.json has it, of any type."""
+    if "config.json" not in at_root:
+        return None
+    return find_quantization(load_json_object(store.read_small(at_root["config.json"], _SMALL), "config.json"))
 
 
-_READ = (WeightFormat.SAFETENSORS,)
+def _joined(first: Claims, second: Claims) -> Claims:
+    """Both, each base and license once."""
+    bases = {c.id.casefold() for c in first.bases}
+    licenses = {c.id.casefold() for c in first.licenses}
+    return Claims(
+        (*first.bases, *(c for c in second.bases if c.id.casefold() not in bases)),
+        (*first.licenses, *(c for c in second.licenses if c.id.casefold() not in licenses)),
+    )

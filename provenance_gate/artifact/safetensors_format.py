@@ -6,26 +6,27 @@ unique keys; offsets that start at 0, touch, and end at the end of the file; sha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from provenance_gate.artifact.dtypes import BITS, byte_size, decode
 from provenance_gate.artifact.interface import FileRecord, StoredTensor, WeightFormat
-from provenance_gate.artifact.inventory import read_small
-from provenance_gate.artifact.jsonfile import kind_of, load_json_object
-from provenance_gate.artifact.ranges import LocalFile, RangeSource, ReadCounter
-from provenance_gate.errors import ArtifactError, MalformedFileError, PathEscapeError, UnsafeFormatError, one_line
+from provenance_gate.artifact.jsonfile import load_json_object
+from provenance_gate.artifact.ranges import RangeSource
+from provenance_gate.artifact.shards import check_index, read_index, refuse_missing
+from provenance_gate.artifact.sources.ahead import Place
+from provenance_gate.artifact.sources.coalesce import Span
+from provenance_gate.artifact.sources.interface import Store
+from provenance_gate.errors import ArtifactError, MalformedFileError, UnsafeFormatError, one_line
 
 MAX_HEADER = 100_000_000
 MAX_NAME = 1024
 MAX_DIMENSIONS = 16
-_MAX_INDEX = 64 << 20
 _LARGEST = 2**63 - 1
 _LARGEST_EMPTY = 2**31 - 1
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -42,6 +43,10 @@ class _Reader:
     count: int
 
     def read(self, start: int, count: int) -> NDArray[np.float32]:
+        return decode(self.raw(start, count), self.dtype, self.name)
+
+    def raw(self, start: int, count: int) -> bytes:
+        """The stored bytes of elements [start, start + count)."""
         if not 0 <= start <= start + count <= self.count:
             raise IndexError(f"elements {start} to {start + count} of {self.count}")
         first, size = byte_size(self.dtype, start), byte_size(self.dtype, count)
@@ -49,7 +54,12 @@ class _Reader:
             raise ArtifactError(
                 f"{self.source.name}: tensor {self.name!r}: {self.dtype} elements do not start on a byte"
             )
-        return decode(self.source.read(self.begin + first, size), self.dtype, self.name)
+        return self.source.read(self.begin + first, size)
+
+    def spans(self, start: int, count: int) -> tuple[Place, ...]:
+        """Where `read(start, count)` reads."""
+        first, size = byte_size(self.dtype, start), byte_size(self.dtype, count)
+        return () if first is None or size is None else ((self.source, Span(self.begin + first, size)),)
 
 
 def open_safetensors(source: RangeSource, path: PurePosixPath) -> tuple[StoredTensor, ...]:
@@ -138,9 +148,7 @@ def _check_spans(spans: list[tuple[int, int, str]], size: int, file: str) -> Non
         raise MalformedFileError(f"{file}: tensors end at byte {at} of {size} data bytes: {fault}")
 
 
-def open_weights(
-    root: Path, files: Sequence[FileRecord], counter: ReadCounter
-) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
+def open_weights(store: Store, files: Sequence[FileRecord]) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
     """All tensors of the artifact's main weights, sorted by name, and notes on files that were passed over.
 
     Only files at the root count (subfolders hold other modules). An index decides which shards belong to the model; a folder
@@ -157,7 +165,7 @@ def open_weights(
     if not shards:
         _refuse_disguised(at_root)
     if index is not None:
-        weight_map = _read_index(root, index, shards)
+        weight_map = read_index(store, index, shards, "safetensors")
         wanted = sorted(set(weight_map.values()))
         if "model.safetensors" in shards and "model.safetensors" not in wanted:
             # Loaders differ in which of the two they take: what is measured must be what is run.
@@ -166,20 +174,19 @@ def open_weights(
             )
     else:
         wanted = _main_shards(sorted(shards))
-        _refuse_missing(wanted)
+        refuse_missing(wanted, ".safetensors")
     passed_over = sorted(shards.keys() - set(wanted))
     if passed_over:
         notes.append(f"not read, since other files hold the model: {', '.join(map(one_line, passed_over[:5]))}")
     tensors: dict[str, StoredTensor] = {}
     for name in wanted:
-        path = root / name if root.is_dir() else root
-        for tensor in open_safetensors(LocalFile(path, one_line(name), counter), PurePosixPath(name)):
+        for tensor in open_safetensors(store.open(shards[name]), PurePosixPath(name)):
             if tensor.name in tensors:
                 other = tensors[tensor.name].path
                 raise MalformedFileError(f"{one_line(name)}: tensor {one_line(tensor.name, 80)!r} is in {other} too")
             tensors[tensor.name] = tensor
     if weight_map is not None and index is not None:
-        _check_index(weight_map, tensors, str(index.path))
+        check_index(weight_map, tensors, str(index.path))
     return tuple(tensors[name] for name in sorted(tensors)), tuple(notes)
 
 
@@ -193,45 +200,6 @@ def _refuse_disguised(at_root: Sequence[FileRecord]) -> None:
         if str(record.path).endswith(".safetensors") and record.format is not WeightFormat.SAFETENSORS:
             found = "unknown bytes" if record.format is None else record.format.value
             raise UnsafeFormatError(f"{record.path}: called safetensors, but its first bytes are those of {found}")
-
-
-def _refuse_missing(names: Sequence[str]) -> None:
-    """Shards are numbered `-00001-of-00003`: without an index the numbers tell whether all are there."""
-    for name in names:
-        numbered = re.fullmatch(r"(.*)-([0-9]{5})-of-([0-9]{5})\.safetensors", name)
-        if numbered:
-            stem, _, of = numbered.groups()
-            wanted = [f"{stem}-{number:05d}-of-{of}.safetensors" for number in range(1, int(of) + 1)]
-            missing = [w for w in wanted if w not in names]
-            if missing:
-                raise ArtifactError(f"{one_line(missing[0])}: missing, though {one_line(name)} is here")
-
-
-def _read_index(root: Path, index: FileRecord, shards: Mapping[str, FileRecord]) -> dict[str, str]:
-    name = str(index.path)
-    weight_map = load_json_object(read_small(root, index, _MAX_INDEX), name).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise MalformedFileError(f"{name}: weight_map: expected an object with an entry, found {kind_of(weight_map)}")
-    checked: dict[str, str] = {}
-    for tensor, shard in weight_map.items():
-        if not isinstance(shard, str):
-            raise MalformedFileError(f"{name}: weight_map: {one_line(tensor, 80)!r}: expected a file name")
-        if shard in ("", ".", "..") or "/" in shard or "\\" in shard or "\0" in shard:
-            raise PathEscapeError(f"{name}: weight_map: {one_line(shard, 120)!r} is not the name of a file beside it")
-        if shard not in shards:
-            raise ArtifactError(f"{name}: shard {one_line(shard, 120)!r} is missing or not a safetensors file")
-        checked[tensor] = shard
-    return checked
-
-
-def _check_index(weight_map: Mapping[str, str], tensors: Mapping[str, StoredTensor], index: str) -> None:
-    for name, shard in weight_map.items():
-        if name not in tensors:
-            raise MalformedFileError(f"{index}: tensor {one_line(name, 80)!r} is not in {one_line(shard)}")
-        if str(tensors[name].path) != shard:
-            raise MalformedFileError(
-                f"{index}: tensor {one_line(name, 80)!r} is in {tensors[name].path}, not {one_line(shard)}"
-            )
 
 
 def _main_shards(names: Sequence[str]) -> list[str]:

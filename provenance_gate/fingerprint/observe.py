@@ -23,6 +23,7 @@ from provenance_gate.artifact.interface import (
     StoredTensor,
     TensorKey,
 )
+from provenance_gate.artifact.sources.ahead import Rows, batches
 from provenance_gate.fingerprint.plan import SamplingPlan
 
 EXACT_LIMIT = 512 * 1024 * 1024
@@ -150,9 +151,16 @@ def observe(
     matrices = [t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1] and _is_sampled(t.key)]
     vectors = [t for t in artifact.canonical if len(t.shape) == 1 and 0 < t.shape[0] <= VECTOR_LIMIT]
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        sampled = list(_run(pool, lambda t: _sample(t, plan, digest=not whole_too), matrices, progress))
+        sampled: list[tuple[SampledRows, ContentDigest | None]] = []
+        kept: dict[TensorKey, NDArray[np.float32]] = {}
+        # Both kinds together: in the file a norm lies beside a matrix, and one request may fetch both.
+        for batch in batches(_wanted(artifact.canonical, matrices, vectors, plan)):
+            step = [r.tensor for r in batch if len(r.tensor.shape) == 2]
+            done = None if progress is None else _shifted(progress, len(sampled), len(matrices))
+            sampled += _run(pool, lambda t: _sample(t, plan, digest=not whole_too), step, done)
+            flat = [r.tensor for r in batch if len(r.tensor.shape) == 1]
+            kept.update(_run(pool, lambda t: (t.key, t.read_rows(0, t.shape[0])), flat, None))
         rows = {r.key: r for r, _ in sampled}
-        kept = dict(_run(pool, lambda t: (t.key, t.read_rows(0, t.shape[0])), vectors, None))
         if not whole_too:
             contents = {r.key: digest for r, digest in sampled if digest is not None}
             contents |= {k: _digest(v, v.size) for k, v in kept.items()}
@@ -171,6 +179,24 @@ def _run(
         if progress:
             progress(done, len(items))
         yield result
+
+
+def _wanted(
+    canonical: Sequence[CanonicalTensor],
+    matrices: Sequence[CanonicalTensor],
+    vectors: Sequence[CanonicalTensor],
+    plan: SamplingPlan,
+) -> list[Rows]:
+    """The rows of all matrices and vectors, in the order of `canonical`."""
+    found = {t.key: Rows(t, 0, t.shape[0]) for t in vectors}
+    for tensor in matrices:
+        wanted = plan.rows(tensor.key.role, tensor.shape)
+        found[tensor.key] = Rows(tensor, wanted.start, wanted.stop)
+    return [found[t.key] for t in canonical if t.key in found]
+
+
+def _shifted(progress: Progress, before: int, of: int) -> Progress:
+    return lambda done, _: progress(before + done, of)
 
 
 def _is_sampled(key: TensorKey) -> bool:

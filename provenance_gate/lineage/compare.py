@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from provenance_gate.artifact.dtypes import quantized_bits
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, BaseClaim, Component, NotMeasured, Role
 from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
@@ -205,7 +206,13 @@ class _Weights:
         base_layers = {(k.stack, k.layer) for k in self.base_rows if k.layer is not None}
         if alignment.renumbered or len(base_layers) != alignment.total:
             kinds.append("depth changed")
-        if _zeros([p.ours.values for p in self.body_pairs]) > 0.1 + _zeros([p.theirs.values for p in self.body_pairs]):
+        quantized = any(quantized_bits(p.ours.dtype) and not quantized_bits(p.theirs.dtype) for p in self.body_pairs)
+        if quantized:
+            kinds.append("quantized")
+        # Rounding to few bits makes zeros, too.
+        elif _zeros([p.ours.values for p in self.body_pairs]) > 0.1 + _zeros(
+            [p.theirs.values for p in self.body_pairs]
+        ):
             kinds.append("pruned")
         return tuple(kinds)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from provenance_gate.artifact.dtypes import quantized_bits
 from provenance_gate.artifact.interface import Role
 from provenance_gate.fingerprint.interface import Evidence, Fingerprint
 from provenance_gate.lineage.components import Pair, Rows
@@ -13,6 +14,9 @@ from provenance_gate.lineage.interface import Relation
 
 _HALF_ULP = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8, "F8_E4M3": 2.0**-4, "F8_E5M2": 2.0**-3}
 """Largest relative error of rounding to a format (normal numbers)."""
+_QUANTIZED = {2: 0.55, 3: 0.30, 4: 0.17, 5: 0.08, 6: 0.05, 7: 0.04, 8: 0.04}
+"""Largest relative error, root mean square, of quantizing to so many bits in groups. Measured on Gaussian weights over formats:
+0.09 to 0.15 at 4 bits, 0.005 to 0.03 at 8; a change of the weights below that cannot be told from rounding."""
 _KEPT = 2.0**-11
 """Both sides were rounded to 11 bits when their rows were kept, 2**-12 each."""
 _NEARLY_ALL = 0.99
@@ -53,7 +57,9 @@ def sameness(
         and all(map(_rounds, pairs))
     ):
         dtypes = sorted({f"{p.theirs.dtype} to {p.ours.dtype}" for p in pairs if p.ours.dtype != p.theirs.dtype})
-        return Sameness(Relation.REFORMATTED, f"all sampled values agree to rounding, {', '.join(dtypes[:3])}", 2)
+        widths = [w for p in pairs for d in (p.ours.dtype, p.theirs.dtype) if (w := quantized_bits(d)) is not None]
+        seen = f"; a relative change below {_QUANTIZED.get(min(widths), 0.0):g} would not be seen" if widths else ""
+        return Sameness(Relation.REFORMATTED, f"all sampled values agree to rounding, {', '.join(dtypes[:3])}{seen}", 2)
     return Sameness(None, "", 2)
 
 
@@ -68,6 +74,9 @@ def _rounds(pair: Pair) -> bool:
     count = min(len(pair.ours.values), len(pair.theirs.values))
     a, b = pair.ours.values[:count], pair.theirs.values[:count]
     dtypes = {pair.ours.dtype, pair.theirs.dtype}
+    widths = [w for d in dtypes if (w := quantized_bits(d)) is not None]
+    if widths:
+        return _left(a, b) <= _QUANTIZED.get(min(widths), 0.0)
     if len(dtypes) == 1:
         return bool(np.array_equal(a, b))
     if not dtypes <= _HALF_ULP.keys():
@@ -76,3 +85,12 @@ def _rounds(pair: Pair) -> bool:
     relative = max(_HALF_ULP[d] for d in dtypes) + _KEPT
     floor = max(_SMALLEST.get(d, 0.0) for d in dtypes) + 2.0**-23 * largest.max(axis=1, keepdims=True)
     return bool((np.abs(a - b) <= relative * largest + floor).all())
+
+
+def _left(
+    a: np.ndarray[tuple[int, ...], np.dtype[np.float32]], b: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+) -> float:
+    """Root mean square of a - b over that of b."""
+    size = float(np.sqrt(np.einsum("ij,ij->", b, b, dtype=np.float64)))
+    off = a - b
+    return float(np.sqrt(np.einsum("ij,ij->", off, off, dtype=np.float64))) / size if size > 0 else float("inf")

@@ -202,7 +202,7 @@ def _file(record: FileRecord) -> dict[str, Any]:
         case NotMeasured(reason):
             return {**described, "sha256": None, "sha256_reason": reason}
         case digest:
-            return {**described, "sha256": digest}
+            return {**described, "sha256": digest, **({"sha256_declared": True} if record.declared else {})}
 
 
 def _claims(claims: Claims) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from provenance_gate.artifact.interface import StoredTensor
 from provenance_gate.artifact.inventory import list_files
 from provenance_gate.artifact.ranges import LocalFile, ReadCounter
 from provenance_gate.artifact.safetensors_format import open_safetensors, open_weights
+from provenance_gate.artifact.sources import LocalStore
 
 Array = NDArray[Any]
 
@@ -79,7 +80,7 @@ def opened_file(path: Path) -> tuple[StoredTensor, ...]:
 
 
 def opened_folder(folder: Path) -> tuple[StoredTensor, ...]:
-    return open_weights(folder, list_files(folder), ReadCounter())[0]
+    return open_weights(LocalStore(folder), list_files(folder))[0]
 
 
 def values(tensor: StoredTensor) -> NDArray[np.float32]:

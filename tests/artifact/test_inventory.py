@@ -231,6 +231,29 @@ def test_a_snapshot_of_the_hub_cache_may_not_link_beyond_the_cache(tmp_path: Pat
         list_files(hub_cache(tmp_path / "hub", "../../../../secret"))
 
 
+def test_a_snapshot_of_the_hub_cache_may_not_link_to_another_model(tmp_path: Path) -> None:
+    other = tmp_path / "models--org--other" / "blobs"
+    other.mkdir(parents=True)
+    (other / "abc").write_text("{}")
+    with pytest.raises(PathEscapeError):
+        list_files(hub_cache(tmp_path, "../../../models--org--other/blobs/abc"))
+
+
+def test_a_snapshot_of_the_hub_cache_may_not_link_to_what_lies_beside_the_blobs(tmp_path: Path) -> None:
+    snapshot = hub_cache(tmp_path, "../../refs/main")
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("f" * 40)
+    with pytest.raises(PathEscapeError):
+        list_files(snapshot)
+
+
+def test_a_folder_in_a_snapshot_of_the_hub_cache_may_link_to_the_blobs(tmp_path: Path) -> None:
+    snapshot = hub_cache(tmp_path)
+    (snapshot / "sub").mkdir()
+    (snapshot / "sub" / "config.json").symlink_to("../../../blobs/abc")
+    assert [str(r.path) for r in list_files(snapshot / "sub")] == ["config.json"]
+
+
 # What is no file
 
 

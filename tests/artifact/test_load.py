@@ -41,7 +41,7 @@ def test_a_model_folder_opens_with_all_that_it_says(folder: Path) -> None:
     (folder / "README.md").write_text(CARD)
     opened = open_artifact(folder)
     artifact = opened.artifact
-    assert (artifact.name, opened.root, artifact.roles_from) == ("my-model", folder, "names")
+    assert (artifact.name, opened.store.location, artifact.roles_from) == ("my-model", str(folder), "names")
     assert [str(f.path) for f in artifact.files] == ["README.md", "config.json", "model.safetensors"]
     assert isinstance(artifact.config, ModelConfig)
     assert artifact.config.num_attention_heads == layouts.HEADS
@@ -105,12 +105,12 @@ def test_a_config_alone_opens_without_tensors(tmp_path: Path, name: str) -> None
 
 
 def test_weights_of_a_format_that_is_not_read_are_listed_with_a_note(tmp_path: Path) -> None:
-    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02}.")
-    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x07")
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     artifact = open_artifact(tmp_path).artifact
     assert artifact.stored == ()
     assert [f.kind for f in artifact.files] == [FileKind.WEIGHTS] * 2
-    assert artifact.notes == ("weights in gguf, pickle are listed but not read by this version",)
+    assert artifact.notes == ("weights in hdf5, onnx are listed but not read",)
 
 
 def test_every_kind_of_merge_file_is_a_claim(folder: Path) -> None:

@@ -16,6 +16,7 @@ from safetensors.numpy import save as to_bytes
 from provenance_gate.artifact.inventory import list_files
 from provenance_gate.artifact.ranges import ReadCounter
 from provenance_gate.artifact.safetensors_format import MAX_HEADER, open_weights
+from provenance_gate.artifact.sources import LocalStore
 from provenance_gate.errors import (
     ArtifactError,
     ChangedFileError,
@@ -252,7 +253,7 @@ def test_a_range_outside_of_the_tensor_is_an_index_error(tmp_path: Path, start: 
 def test_a_range_reads_only_its_own_bytes(tmp_path: Path) -> None:
     save(tmp_path / "model.safetensors", {"w": np.arange(100_000, dtype=np.float32)})
     counter = ReadCounter()
-    ((tensor,), _) = open_weights(tmp_path, list_files(tmp_path), counter)
+    ((tensor,), _) = open_weights(LocalStore(tmp_path, counter), list_files(tmp_path))
     before = counter.bytes_read
     assert tensor.reader.read(50_000, 3).tolist() == [50_000.0, 50_001.0, 50_002.0]
     assert counter.bytes_read - before == 12
@@ -446,7 +447,7 @@ def test_a_git_lfs_pointer_is_no_weights(tmp_path: Path) -> None:
 def test_a_second_set_of_files_is_passed_over_with_a_note(tmp_path: Path, other: str) -> None:
     save(tmp_path / "model.safetensors", {"a": np.zeros(1, np.float32)})
     save(tmp_path / other, {"b": np.zeros(1, np.float32)})
-    tensors, notes = open_weights(tmp_path, list_files(tmp_path), ReadCounter())
+    tensors, notes = open_weights(LocalStore(tmp_path), list_files(tmp_path))
     assert [t.name for t in tensors] == ["a"]
     assert len(notes) == 1
     assert other in notes[0]
@@ -455,7 +456,7 @@ def test_a_second_set_of_files_is_passed_over_with_a_note(tmp_path: Path, other:
 def test_shards_beside_the_consolidated_layout_are_read_alone(tmp_path: Path) -> None:
     save_shards(tmp_path, halves())
     save(tmp_path / "consolidated.safetensors", {"c": np.zeros(1, np.float32)})
-    tensors, notes = open_weights(tmp_path, list_files(tmp_path), ReadCounter())
+    tensors, notes = open_weights(LocalStore(tmp_path), list_files(tmp_path))
     assert [t.name for t in tensors] == ["a", "b"]
     assert "consolidated.safetensors" in notes[0]
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from provenance_gate.artifact.anchors import select_anchors
 from provenance_gate.artifact.interface import NotMeasured
+from provenance_gate.artifact.sources.ahead import rows_ahead
 from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, SignalKind, SignalResult, SignalValue
 from provenance_gate.fingerprint.observe import Observations
@@ -35,6 +36,7 @@ class EmbeddingAnchors:
         anchors = select_anchors(facts, table.shape[0])
         if len(anchors) < _FEWEST_ANCHORS:
             return NotMeasured(f"only {len(anchors)} anchor tokens, {_FEWEST_ANCHORS} are needed")
+        rows_ahead(table, anchors)
         rows = np.concatenate([table.read_rows(i, i + 1) for i in anchors]).astype(np.float64)
         if not np.isfinite(rows).all():
             return NotMeasured("the embedding table holds NaN or infinity")

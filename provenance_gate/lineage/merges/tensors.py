@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from provenance_gate.artifact.dtypes import quantized_bits
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, Role, TensorKey
 from provenance_gate.fingerprint.rows import KeptRows
 from provenance_gate.lineage.merges.fit import Floats
@@ -16,8 +17,17 @@ Rows = Mapping[TensorKey, KeptRows]
 Place = tuple[str, int]
 Values = NDArray[np.float32]
 
+INTEGERS = frozenset({"I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"})
 MANTISSA = {"F64": 10, "F32": 10, "F16": 10, "BF16": 7, "F8_E4M3": 3, "F8_E5M2": 2}
 """Bits after the point that survive in kept rows, which hold at most 10."""
+
+
+def mantissa(dtype: str) -> int:
+    """Bits that a value keeps: of a quantized format one less than its width, since a group shares its scale."""
+    bits = quantized_bits(dtype)
+    return MANTISSA.get(dtype, 10) if bits is None else max(1, bits - 1)
+
+
 _ALIGNED_VALUES = 8192
 """Values of each matrix that decide which layers correspond."""
 _APART, _FEWEST = 4.0, 100
@@ -48,8 +58,8 @@ class Sample:
 
     def rounding(self) -> Floats:
         """Largest rounding error of each value of the artifact and its candidates together, float32 of shape (R, C)."""
-        half = 2.0 ** -(MANTISSA.get(self.dtype, 10) + 1)
-        kept = [2.0 ** -(MANTISSA.get(d, 10) + 1) if d in ("F32", "F64") else 0.0 for d in self.dtypes]
+        half = 2.0 ** -(mantissa(self.dtype) + 1)
+        kept = [2.0 ** -(mantissa(d) + 1) if d in ("F32", "F64") else 0.0 for d in self.dtypes]
         own = half * np.abs(self.values) + 0.5 * self.step
         return np.asarray(own + sum(e * np.abs(o) for e, o in zip(kept, self.others, strict=True) if e), dtype=float)
 
@@ -65,7 +75,7 @@ class Sample:
 
 def _relative_variance(dtype: str) -> float:
     """Of rounding, relative to the value: steps of 2**-p, uniform error, mantissas uniform in logarithm."""
-    return float(0.541 * 4.0 ** -MANTISSA.get(dtype, 10) / 12.0)
+    return float(0.541 * 4.0 ** -mantissa(dtype) / 12.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,7 @@ def _sample(
     count = min(len(ours.values), *(len(t.values) for _, t in found))
     values = ours.values[:count]
     others = tuple(t.values[:count] for _, t in found)
-    if ours.dtype[0] in "IU":
+    if ours.dtype in INTEGERS:
         values = _to_scale(values, others)
     if not values.min() < values.max():
         return None
@@ -174,7 +184,7 @@ def _telling(dtype: str, others: Sequence[Values]) -> NDArray[np.intp] | None:
     A mix of values that are one step apart is rounded to one of them, which pulls weights to the greater one. Which values
     are looked at depends on the candidates alone, so the choice itself pulls nothing.
     """
-    bits = MANTISSA.get(dtype, 10)
+    bits = mantissa(dtype)
     if bits >= 10 or len(others) < 2:
         return None
     low, high = others[0], others[0]

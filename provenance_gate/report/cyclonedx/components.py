@@ -122,6 +122,8 @@ def _file(record: FileRecord, refs: Refs, prefix: str) -> Body:
         facts.append(("provenance-gate:file:format", record.format.value))
     if isinstance(record.sha256, NotMeasured):
         facts.append(("provenance-gate:digest:absent", record.sha256.reason))
+    if record.declared:
+        facts.append(("provenance-gate:digest:origin", "stated by the hub or a Git LFS pointer, not computed"))
     component["properties"] = properties(facts)
     return component
 
