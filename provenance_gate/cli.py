@@ -58,10 +58,15 @@ def _reading_options(command: Command) -> Command:
             type=click.IntRange(0, 4),
             default=4,
             show_default=True,
-            help="1: metadata and tokenizer only; 2: sampled rows; 4: whole files.",
+            help="1: metadata and tokenizer only; 2: sampled rows; 3: disguises too; 4: whole files.",
         ),
         click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Threads; default: one per core."),
-        click.option("--offline", is_flag=True, help="Never use the network. (This version never does.)"),
+        click.option(
+            "--offline", is_flag=True, help="No connection: hub models come from the hub's cache folder, or not."
+        ),
+        click.option(
+            "--cache-dir", type=_PATH, help="Cache folder of hub files; default: huggingface_hub's (HF_HUB_CACHE)."
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -233,7 +238,8 @@ def compare(
 ) -> None:
     """One lineage with all signals. Informs: exit 0 whatever it finds.
 
-    ARTIFACT and BASE are model folders, weight files or fingerprint files.
+    ARTIFACT and BASE are model folders, weight files (safetensors, GGUF, PyTorch), fingerprint files, hub models (org/name or
+    hf://org/name@revision) or URLs. A local path that exists wins over a hub model of the same spelling.
     """
     from provenance_gate import reading
 
@@ -339,9 +345,12 @@ def _terminal(common: dict[str, Any]) -> Terminal:
 
 
 def _reading(common: dict[str, Any], terminal: Terminal) -> Reading:
+    from provenance_gate.artifact.sources.interface import Options
     from provenance_gate.reading import Reading
 
+    cache = common["cache_dir"]
     return Reading(
+        remote=Options(offline=True if common["offline"] else None, cache_dir=str(cache) if cache else None),
         exact=True if common["exact"] else None,
         max_tier=common["max_tier"],
         jobs=common["jobs"] or os.cpu_count() or 2,

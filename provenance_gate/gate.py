@@ -110,7 +110,7 @@ class Gate:
         return ArtifactResult(
             artifact=artifact,
             digest=digest,
-            purl=f"pkg:generic/{quote(one_line(artifact.name), safe='')}@{digest[:12]}?checksum=sha256:{digest}",
+            purl=_purl(opened, digest),
             lineages=tuple(lineages),
             merge=merge,
             ancestry=nodes,
@@ -158,6 +158,17 @@ class Gate:
             claims = self._model(lineage.base.source).fingerprint.subject.claims
             cards.setdefault(lineage.base.id, claims)
         return Sources(catalog.find, shipped_licenses().term, cards)
+
+
+def _purl(opened: OpenedArtifact, digest: str) -> str:
+    """Of a hub model by its commit (purl's type huggingface), of any other by the digest of its files."""
+    if opened.store.location.startswith("hf://"):
+        repository, _, commit = opened.store.location.removeprefix("hf://").rpartition("@")
+        return (
+            f"pkg:huggingface/{quote('/'.join(repository.split('/')[:2]), safe='/')}@{quote(commit.lower(), safe='')}"
+        )
+    name = quote(one_line(opened.artifact.name), safe="")
+    return f"pkg:generic/{name}@{digest[:12]}?checksum=sha256:{digest}"
 
 
 def find_artifacts(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]:
