@@ -22,7 +22,7 @@ from provenance_gate.data import data_dir
 from provenance_gate.errors import ArtifactError, UsageError, one_line
 from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.fingerprint.measure import measure
-from provenance_gate.fingerprint.plan import SamplingPlan
+from provenance_gate.fingerprint.spot import measure_spot
 from provenance_gate.lineage.ancestry import Sources, ancestry
 from provenance_gate.lineage.interface import INDEPENDENT_SCORE, Lineage, Relation
 from provenance_gate.lineage.parents import mixed
@@ -119,17 +119,16 @@ class Gate:
             cost=ReadingCost(artifact.weight_bytes, opened.counter.bytes_read, opened.counter.requests),
         )
 
-    def _measure(self, opened: OpenedArtifact, seed: str = "") -> Fingerprint:
-        steps = self.reading.steps(f"reading {opened.artifact.name}")
-        exact = False if seed else self.reading.exact
+    def _measure(self, opened: OpenedArtifact) -> Fingerprint:
+        reading = self.reading
+        steps = reading.steps(f"reading {opened.artifact.name}")
         return measure(
-            opened.artifact,
-            SamplingPlan(seed),
-            exact=exact,
-            jobs=self.reading.jobs,
-            progress=steps,
-            max_tier=self.reading.max_tier,
+            opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
         )
+
+    def _look_again(self, opened: OpenedArtifact, seed: str) -> Model:
+        steps = self.reading.steps(f"confirming {opened.artifact.name}")
+        return Model(measure_spot(opened.artifact, seed, jobs=self.reading.jobs, progress=steps), opened)
 
     def _model(self, source: str) -> Model:
         if source not in self._models:
@@ -146,10 +145,8 @@ class Gate:
         if lineage.relation not in _DESCENT or base.opened is None:
             return lineage
         # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
-        again = Model(self._measure(opened, digest), opened)
-        spot = lineage_of(
-            again, Model(self._measure(base.opened, digest), base.opened), ref, named, self.reading, digest
-        )
+        again, other = self._look_again(opened, digest), self._look_again(base.opened, digest)
+        spot = lineage_of(again, other, ref, named, self.reading, digest)
         return confirmed(lineage, spot)
 
     def _sources(self, catalog: Catalog, lineages: Sequence[Lineage]) -> Sources:

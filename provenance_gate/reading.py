@@ -12,7 +12,7 @@ from provenance_gate.alignment.tokens import shared_embeddings
 from provenance_gate.alignment.trace import trace
 from provenance_gate.artifact.interface import Artifact, BaseClaim, NotMeasured
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
-from provenance_gate.artifact.sources import Options, open_store
+from provenance_gate.artifact.sources import LocalStore, Options, open_store
 from provenance_gate.errors import UsageError
 from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
 from provenance_gate.fingerprint.interface import Fingerprint, Subject
@@ -23,6 +23,10 @@ from provenance_gate.lineage.merges import Merge
 from provenance_gate.lineage.parents import mixed
 from provenance_gate.lineage.traced import is_settled, with_trace
 from provenance_gate.lineage.vocabulary import lacks_embeddings, with_vocabulary
+
+NEAR = 512 << 20
+"""Bytes of weights up to which a remote model is traced, too."""
+FAR = NotMeasured("not traced: the weights are remote, and tracing reads whole matrices; --exact fetches them")
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, of)."""
@@ -139,12 +143,19 @@ def lineage_of(
     if ours.opened is None or theirs.opened is None or reading.max_tier < 3:
         return lineage
     artifact, base = ours.opened.artifact, theirs.opened.artifact
+    everything = reading.exact is True
+    far = not everything and any(_is_far(m) for m in (ours.opened, theirs.opened))
     if not is_settled(lineage):
-        found = trace(artifact, base, seed, everything=reading.exact is True, jobs=reading.blas_jobs)
+        found = FAR if far else trace(artifact, base, seed, everything=everything, jobs=reading.blas_jobs)
         lineage = with_trace(lineage, found)
-    if lacks_embeddings(lineage):
+    if lacks_embeddings(lineage) and not (far or seed):
         lineage = with_vocabulary(lineage, compare_vocabularies(shared_embeddings(artifact, base)))
     return lineage
+
+
+def _is_far(opened: OpenedArtifact) -> bool:
+    """Whether tracing would fetch much over a network: whole matrices of a large model."""
+    return not isinstance(opened.store, LocalStore) and opened.artifact.weight_bytes > NEAR
 
 
 def with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:
