@@ -10,7 +10,7 @@ from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, SignalKind, SignalResult, SignalValue
 from provenance_gate.fingerprint.observe import Observations
 from provenance_gate.fingerprint.signals.arithmetic import cosine
-from provenance_gate.fingerprint.signals.reference_names import is_norm
+from provenance_gate.fingerprint.signals.reference_names import hugging_face_name, is_norm
 
 _SHORTEST = 64
 _MOST_VALUES = 1 << 23
@@ -30,6 +30,7 @@ class NormGains:
         wanted = [
             t for t in observations.artifact.stored if len(t.shape) == 1 and t.size >= _SHORTEST and is_norm(t.name)
         ]
+        wanted.sort(key=lambda t: hugging_face_name(t.name))
         if not wanted:
             return NotMeasured("no normalization vector with 64 or more elements")
         if sum(t.size for t in wanted) > _MOST_VALUES:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, Component, NotMeasured
+from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, Component, NotMeasured, TensorKey
 from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, SignalKind, SignalResult, SignalValue
-from provenance_gate.fingerprint.observe import STRIDED, Observations
+from provenance_gate.fingerprint.observe import STRIDED, Observations, SampledRows
 from provenance_gate.fingerprint.signals.arithmetic import cosine
-from provenance_gate.fingerprint.signals.reference_names import is_projection, layer_of
+from provenance_gate.fingerprint.signals.reference_names import hugging_face_name, is_projection, layer_of
 
 _SAMPLED = 256
 """Values per matrix kept for the sampled form."""
@@ -34,14 +34,15 @@ class WeightValueCosine:
         """One vector a layer, all concatenated: `exact` (float32) and `sampled` (float32) with their lengths."""
         sampled = _by_layer(
             (rows.stored_name, rows.values.reshape(-1)[:_SAMPLED])
-            for key, rows in sorted(observations.rows.items(), key=lambda item: (item[1].stored_name, str(item[0])))
+            for key, rows in sorted(observations.rows.items(), key=_by_name)
             if COMPONENT_OF_ROLE.get(key.role) in _BODY
         )
         whole = observations.whole
         exact: dict[int, NDArray[np.float32]] = {}
         if not isinstance(whole, NotMeasured):
             matrices = (t.name for t in observations.artifact.stored if len(t.shape) >= 2 and is_projection(t.name))
-            exact = _by_layer((name, whole[name].strided[:STRIDED]) for name in matrices)
+            ordered = sorted(matrices, key=hugging_face_name)
+            exact = _by_layer((name, whole[name].strided[:STRIDED]) for name in ordered)
         if not sampled and not exact:
             return NotMeasured("no attention or feed-forward matrix has a layer number in its name")
         if not all(np.isfinite(v).all() for v in (*sampled.values(), *exact.values())):
@@ -64,6 +65,10 @@ class WeightValueCosine:
             raise UndefinedSignalError("fewer than two common layers")
         error = None if method == "exact" else float(np.std(compared, ddof=1) / np.sqrt(len(compared)))
         return Evidence(self.name, float(np.mean(compared)), method, "0.00 to 0.02", error)
+
+
+def _by_name(item: tuple[TensorKey, SampledRows]) -> tuple[str, str]:
+    return hugging_face_name(item[1].stored_name), str(item[0])
 
 
 def _layer_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
