@@ -15,7 +15,7 @@ from provenance_gate.artifact.load import OpenedArtifact, open_artifact
 from provenance_gate.artifact.sources import LocalStore, Options, open_store
 from provenance_gate.errors import UsageError
 from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
-from provenance_gate.fingerprint.interface import Fingerprint, Subject
+from provenance_gate.fingerprint.interface import Fingerprint, SignalValue, Subject
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import BaseRef, Lineage
@@ -26,6 +26,8 @@ from provenance_gate.lineage.vocabulary import lacks_embeddings, with_vocabulary
 
 NEAR = 512 << 20
 """Bytes of weights up to which a remote model is traced, too."""
+ROWS = "weight_correlation"
+"""Weights that hold NaN or infinity anywhere have no value of this signal, and are not traced either."""
 FAR = NotMeasured("not traced: the weights are remote, and tracing reads whole matrices; --exact fetches them")
 
 Progress = Callable[[str, int, int], None]
@@ -145,7 +147,8 @@ def lineage_of(
     artifact, base = ours.opened.artifact, theirs.opened.artifact
     everything = reading.exact is True
     far = not everything and any(_is_far(m) for m in (ours.opened, theirs.opened))
-    if not is_settled(lineage):
+    measured = all(isinstance(m.fingerprint.signals.get(ROWS), SignalValue) for m in (ours, theirs))
+    if measured and not is_settled(lineage):
         found = FAR if far else trace(artifact, base, seed, everything=everything, jobs=reading.blas_jobs)
         lineage = with_trace(lineage, found)
     if lacks_embeddings(lineage) and not (far or seed):

@@ -166,6 +166,8 @@ class _Weights:
             return "no feed-forward output matrix was recognized in the artifact, by name or by content"
         if not theirs:
             return "no feed-forward output matrix was recognized in the base"
+        if ours & theirs:
+            return "all feed-forward output matrices of one side are constant: nothing in them could be told apart"
         return f"feed-forward matrices differ in shape: {_shapes(ours)} in the artifact, {_shapes(theirs)} in the base"
 
     def lineage(self, ref: BaseRef, claims: tuple[BaseClaim, ...], signals: dict[str, Evidence]) -> Lineage:

@@ -76,3 +76,21 @@ def test_constant_weights_are_found_nowhere(value: float, tmp_path: Path) -> Non
     for base in (folder, other):
         lineage = provenance_gate.compare(str(write_model(tmp_path / "artifact", flat)), str(base))
         assert not isinstance(lineage.score, float) or lineage.relation is Relation.REFORMATTED
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_numbers_have_no_score(bad: float, base: Path, tmp_path: Path) -> None:
+    broken = llama(1)
+    broken["model.layers.1.mlp.gate_proj.weight"][0, 0] = bad
+    lineage = provenance_gate.compare(str(write_model(tmp_path / "artifact", broken)), str(base))
+    assert not isinstance(lineage.score, float)
+    assert "NaN" in lineage.reason
+
+
+def test_without_tokenizers_tokens_are_taken_to_stand_where_they_did(tmp_path: Path) -> None:
+    hidden = tidy(all_together(llama(1), np.random.default_rng(2)))
+    folders = [
+        write_model(tmp_path / name, tensors, with_tokenizer=False)
+        for name, tensors in (("artifact", hidden), ("base", llama(1)))
+    ]
+    assert provenance_gate.compare(*map(str, folders)).relation is Relation.DERIVED
