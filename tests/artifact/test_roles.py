@@ -169,3 +169,63 @@ def test_names_made_to_slow_the_patterns_are_told_quickly(tmp_path: Path) -> Non
     # 1024 characters is the longest name; any prefix pattern that backtracks twice would take minutes here.
     names = [("layers.1." * 120)[:1000] + f"{n}.q_proj.weight" for n in range(200)]
     assert name_tensors(stored(tmp_path, names)) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names"),
+    [
+        (
+            "chatglm",
+            {
+                "transformer.embedding.word_embeddings.weight": "decoder/-/embedding/",
+                "transformer.encoder.layers.0.self_attention.dense.weight": "decoder/0/attention_o/",
+                "transformer.encoder.layers.0.mlp.dense_h_to_4h.weight": "decoder/0/ffn_gate/",
+                "transformer.encoder.layers.0.mlp.dense_4h_to_h.weight": "decoder/0/ffn_down/",
+                "transformer.output_layer.weight": "decoder/-/head/",
+            },
+        ),
+        (
+            "gptj",
+            {
+                "transformer.h.2.attn.q_proj.weight": "decoder/2/attention_q/",
+                "transformer.h.2.attn.out_proj.weight": "decoder/2/attention_o/",
+                "transformer.h.2.mlp.fc_in.weight": "decoder/2/ffn_up/",
+                "transformer.h.2.mlp.fc_out.weight": "decoder/2/ffn_down/",
+            },
+        ),
+        (
+            "bart",
+            {
+                "model.shared.weight": "decoder/-/embedding/",
+                "model.encoder.layers.1.self_attn.out_proj.weight": "encoder/1/attention_o/",
+                "model.decoder.layers.1.encoder_attn.k_proj.weight": "decoder/1/attention_k/cross",
+                "model.decoder.layers.1.fc1.weight": "decoder/1/ffn_up/",
+                "model.encoder.layers.1.fc2.weight": "encoder/1/ffn_down/",
+            },
+        ),
+        (
+            "nemotron_h",
+            {
+                "backbone.embeddings.weight": "decoder/-/embedding/",
+                "backbone.layers.3.mixer.o_proj.weight": "decoder/3/attention_o/",
+                "backbone.layers.4.mixer.down_proj.weight": "decoder/4/ffn_down/",
+            },
+        ),
+        (
+            "llama",
+            {
+                "model.layers.0.mlp.c_fc.weight": "decoder/0/ffn_up/",
+                "model.layers.0.mlp.c_proj.weight": "decoder/0/ffn_down/",
+                "model.layers.1.self_attn.out_proj.weight": "decoder/1/attention_o/",
+                "model.layers.1.feed_forward.w2.weight": "decoder/1/ffn_down/",
+                "model.layers.2.shared_mlp.input_linear.weight": "decoder/2/ffn_gate/",
+                "model.layers.2.shared_mlp.output_linear.weight": "decoder/2/ffn_down/",
+                "model.language_model.layers.5.self_attn.q_proj.weight": "decoder/5/attention_q/",
+            },
+        ),
+    ],
+)
+def test_names_of_further_families(tmp_path: Path, architecture: str, names: dict[str, str]) -> None:
+    found, _ = name_tensors(stored(tmp_path, list(names)))
+    assert found is not None and found.name == architecture
+    assert named(tmp_path, *names) == names
