@@ -24,7 +24,8 @@ from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.spot import measure_spot
 from provenance_gate.lineage.ancestry import Sources, ancestry
-from provenance_gate.lineage.interface import INDEPENDENT_SCORE, Lineage, Relation
+from provenance_gate.lineage.compare import compare as compare_fingerprints
+from provenance_gate.lineage.interface import INDEPENDENT_SCORE, BaseRef, Lineage, Relation
 from provenance_gate.lineage.parents import mixed
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
@@ -48,6 +49,8 @@ from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
 SPOT_SHARE = 0.5
 """Least share of the inheritance in the standard rows that the spot-check rows must show. Both estimate the same share of
 variance from different rows of the same matrices; in honest models they differ by a few percent."""
+SAMPLED_ROWS = 2
+"""Below this tier no weights are read, of further formats neither."""
 _DESCENT = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.DERIVED})
 
 
@@ -106,7 +109,8 @@ class Gate:
             key=lambda x: (isinstance(x.score, NotMeasured), -x.score if isinstance(x.score, float) else 0.0, x.base.id)
         )
         nodes = ancestry(artifact.name, artifact.claims, lineages, self._sources(catalog, lineages))
-        findings = policy_room.evaluate(self.policy, policy_types.Subject(artifact, lineages, nodes), self.today)
+        subject = policy_types.Subject(artifact, lineages, nodes, formats=self._formats(opened, ours))
+        findings = policy_room.evaluate(self.policy, subject, self.today)
         return ArtifactResult(
             artifact=artifact,
             digest=digest,
@@ -125,6 +129,22 @@ class Gate:
         return measure(
             opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
         )
+
+    def _formats(self, opened: OpenedArtifact, ours: Fingerprint) -> tuple[policy_types.FormatAgreement, ...]:
+        """Each further format of the model against the one that was measured, row by row."""
+        found = []
+        for other in opened.others:
+            agreement: Lineage | NotMeasured
+            if isinstance(other.artifact, NotMeasured):
+                agreement = other.artifact
+            elif self.reading.max_tier < SAMPLED_ROWS:
+                continue
+            else:
+                rows = measure(other.artifact, exact=self.reading.exact, jobs=self.reading.jobs)
+                ref = BaseRef(opened.artifact.name, opened.store.location)
+                agreement = compare_fingerprints(rows, ours, ref)
+            found.append(policy_types.FormatAgreement(other.format.value, agreement))
+        return tuple(found)
 
     def _look_again(self, opened: OpenedArtifact, seed: str) -> Model:
         steps = self.reading.steps(f"confirming {opened.artifact.name}")

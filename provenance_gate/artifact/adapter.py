@@ -29,6 +29,9 @@ MAX_MODULES: Final = 100_000
 _BODY: Final = (Component.ATTENTION, Component.FEED_FORWARD, Component.EXPERTS)
 _WRAPPER: Final = ("base_model", "model")
 _PARTS: Final = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"})
+_TABLES: Final = frozenset(
+    {"embed_tokens", "lm_head", "wte", "wpe", "word_embeddings", "embed_in", "embed_out", "shared", "tok_embeddings"}
+)
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,4}")
 _LITERAL: Final = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -117,8 +120,8 @@ def parse_adapter_config(data: bytes) -> AdapterConfig:
 def read_adapter(artifact: Artifact, config: bytes | None) -> Adapter | NotMeasured:
     """The LoRA pairs of an artifact; `config` holds the bytes of its adapter_config.json.
 
-    NotMeasured where there is no LoRA pair, or where whole attention or feed-forward matrices lie beside the pairs: such an
-    artifact is compared as the model that it is.
+    NotMeasured where there is no LoRA pair, or where matrices that no adapter holds lie beside the pairs: a model with a pair
+    put beside it is compared as the model that it is.
 
     Raises
     ------
@@ -134,6 +137,11 @@ def read_adapter(artifact: Artifact, config: bytes | None) -> Adapter | NotMeasu
     whole = _body_matrices(saved)
     if whole:
         return NotMeasured(f"LoRA pairs beside {whole} whole attention or feed-forward matrices: not an adapter alone")
+    saveable = set(() if isinstance(parsed, NotMeasured) else parsed.modules_to_save)
+    strays = [t for t in saved if len(t.shape) > 1 and not _is_saved(t.name, saveable)]
+    if strays:
+        first = one_line(strays[0].name, 80)
+        return NotMeasured(f"LoRA pairs beside {len(strays)} matrices that no adapter holds ({first!r} first)")
     pairs = _by_module(parts)
     modules = [_module(path, pairs[path]) for path in sorted(pairs)]
     stacked = () if isinstance(parsed, NotMeasured) else parsed.target_parameters
@@ -203,6 +211,14 @@ def _body_matrices(saved: Sequence[StoredTensor]) -> int:
     bare = [replace(t, name=re.sub(r"\.(base_layer|modules_to_save(\.[^.]+)?)(?=\.)", "", t.name)) for t in saved]
     _, named = name_tensors(bare)
     return sum(len(n.stored.shape) > 1 and any(COMPONENT_OF_ROLE.get(r) in _BODY for r in n.entry.roles) for n in named)
+
+
+def _is_saved(name: str, saveable: set[str]) -> bool:
+    """Whether PEFT keeps a tensor whole: embeddings and heads outside of the layers, and what modules_to_save names."""
+    path = [e for e in name.split(".")[:-1] if e not in ("base_layer", "modules_to_save", "default")]
+    if path and path[-1] in _TABLES and not any(_NUMBER.fullmatch(e) for e in path):
+        return True
+    return not saveable.isdisjoint(path) or _is_named(path, saveable)
 
 
 def _module(path: str, parts: Mapping[str, StoredTensor]) -> AdapterModule | None:

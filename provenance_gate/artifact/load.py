@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provenance_gate.artifact.canonical import canonical_tensors
@@ -15,6 +15,7 @@ from provenance_gate.artifact.interface import (
     ModelConfig,
     NotMeasured,
     TokenizerFacts,
+    WeightFormat,
 )
 from provenance_gate.artifact.jsonfile import load_json_object
 from provenance_gate.artifact.quantized import find_quantization
@@ -22,7 +23,7 @@ from provenance_gate.artifact.ranges import ReadCounter
 from provenance_gate.artifact.sources.interface import Store
 from provenance_gate.artifact.sources.local import LocalStore
 from provenance_gate.artifact.tokenizer import parse_tokenizer
-from provenance_gate.artifact.weights import read_weights
+from provenance_gate.artifact.weights import OtherWeights, read_others, read_weights
 from provenance_gate.errors import ArtifactError
 
 _SMALL = 4 << 20
@@ -34,11 +35,23 @@ class NoModelError(ArtifactError):
 
 
 @dataclass(frozen=True, slots=True)
+class OtherFormat:
+    """The model in another format, or why it cannot be read."""
+
+    format: WeightFormat
+    artifact: Artifact | NotMeasured
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedArtifact:
-    """An artifact with where it lies and what was read of its weights so far."""
+    """An artifact with where it lies and what was read of its weights so far.
+
+    `others`: the same model in further formats beside the one that was read, to be compared with it.
+    """
 
     artifact: Artifact
     store: Store
+    others: tuple[OtherFormat, ...] = ()
 
     @property
     def counter(self) -> ReadCounter:
@@ -73,7 +86,8 @@ def open_artifact(source: Path | Store, name: str | None = None) -> OpenedArtifa
     config = _config(store, at_root)
     claims = read_claims({p: store.read_small(at_root[str(p)], _SMALL) for p in CLAIM_FILES if str(p) in at_root})
     tokenizer = _tokenizer(store, at_root, config)
-    weights = read_weights(store, files, _quantization(store, at_root))
+    quantization = _quantization(store, at_root)
+    weights = read_weights(store, files, quantization)
     if weights.gguf is not None:
         # Beside a GGUF file config.json, tokenizer.json and the card are what other tools read, so they come first.
         config = weights.gguf.config if isinstance(config, NotMeasured) else config
@@ -91,7 +105,18 @@ def open_artifact(source: Path | Store, name: str | None = None) -> OpenedArtifa
         roles_from=roles_from,
         notes=(*weights.notes, *role_notes),
     )
-    return OpenedArtifact(artifact, store)
+    others = read_others(store, files, weights, quantization)
+    return OpenedArtifact(artifact, store, tuple(_other(o, artifact, config) for o in others))
+
+
+def _other(other: OtherWeights, artifact: Artifact, config: ModelConfig | NotMeasured) -> OtherFormat:
+    if isinstance(other.weights, NotMeasured):
+        return OtherFormat(other.format, other.weights)
+    tensors = other.weights.tensors
+    canonical, roles_from, notes = canonical_tensors(tensors, config)
+    return OtherFormat(
+        other.format, replace(artifact, stored=tensors, canonical=canonical, roles_from=roles_from, notes=notes)
+    )
 
 
 def _config(store: Store, at_root: dict[str, FileRecord]) -> ModelConfig | NotMeasured:

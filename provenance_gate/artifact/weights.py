@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provenance_gate.artifact.gguf import GgufModel, open_gguf, select_files
-from provenance_gate.artifact.interface import FileKind, FileRecord, StoredTensor, WeightFormat
+from provenance_gate.artifact.interface import FileKind, FileRecord, NotMeasured, StoredTensor, WeightFormat
 from provenance_gate.artifact.quantized import dequantized
 from provenance_gate.artifact.safetensors_format import open_weights
 from provenance_gate.artifact.sources.interface import Store
 from provenance_gate.artifact.torchfile.weights import open_torch_weights
+from provenance_gate.errors import ArtifactError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,45 @@ def read_weights(store: Store, files: Sequence[FileRecord], quantization: object
         found, notes = (gguf.tensors, (*notes, *gguf.notes)) if gguf else open_torch_weights(store, files)
     tensors, more = (found, ()) if gguf else dequantized(found, quantization)
     return Weights(tensors, (*notes, *more, *_unread(files, found)), gguf)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherWeights:
+    """The model once more, in another format beside the one that was read; `weights` says why where it cannot be read."""
+
+    format: WeightFormat
+    weights: Weights | NotMeasured
+
+
+def read_others(
+    store: Store, files: Sequence[FileRecord], read: Weights, quantization: object
+) -> tuple[OtherWeights, ...]:
+    """What stands in GGUF or PyTorch files beside the format that was read. A file that is refused is told, not raised."""
+    paths = {t.path for t in read.tensors}
+    used = {f.format for f in files if f.path in paths}
+    found = []
+    for kind, opened in ((WeightFormat.GGUF, _gguf_alone), (WeightFormat.PICKLE, _torch_alone)):
+        if kind in used or not read.tensors:
+            continue
+        try:
+            weights = opened(store, files, quantization)
+        except ArtifactError as error:
+            found.append(OtherWeights(kind, NotMeasured(str(error))))
+            continue
+        if weights.tensors:
+            found.append(OtherWeights(kind, weights))
+    return tuple(found)
+
+
+def _gguf_alone(store: Store, files: Sequence[FileRecord], quantization: object) -> Weights:
+    model = _gguf(store, files)
+    return Weights(model.tensors, model.notes, model) if model else Weights((), ())
+
+
+def _torch_alone(store: Store, files: Sequence[FileRecord], quantization: object) -> Weights:
+    found, notes = open_torch_weights(store, files)
+    tensors, more = dequantized(found, quantization)
+    return Weights(tensors, (*notes, *more))
 
 
 def _gguf(store: Store, files: Sequence[FileRecord]) -> GgufModel | None:

@@ -8,7 +8,7 @@ from datetime import date
 from enum import Enum
 from typing import Any, Protocol
 
-from provenance_gate.artifact.interface import Artifact, ClaimSource
+from provenance_gate.artifact.interface import Artifact, ClaimSource, NotMeasured
 from provenance_gate.lineage.interface import Ancestor, Lineage
 
 
@@ -105,17 +105,27 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class FormatAgreement:
+    """The artifact in a further format, against the one that was measured: their lineage, or why there is none."""
+
+    format: str
+    lineage: Lineage | NotMeasured
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """All that a rule may look at.
 
     `names` are further names that a waiver may match (hub id, purl without version). They come from the command line,
-    never from the artifact's files: a model must not be able to name itself into a waiver.
+    never from the artifact's files: a model must not be able to name itself into a waiver. `formats`: further formats of the
+    model in the same folder.
     """
 
     artifact: Artifact
     lineages: Sequence[Lineage]
     ancestry: Sequence[Ancestor]
     names: Sequence[str] = ()
+    formats: Sequence[FormatAgreement] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ Numbers are never reused: PG1xx license, PG2xx lineage, PG3xx integrity, PG9xx t
 from __future__ import annotations
 
 from provenance_gate.policy.interface import Rule
+from provenance_gate.policy.rules.consistent_formats import ConsistentFormats
 from provenance_gate.policy.rules.declared_base import DeclaredBase
 from provenance_gate.policy.rules.format import FileFormat
 from provenance_gate.policy.rules.license import License
 from provenance_gate.policy.rules.origin import Origin
 from provenance_gate.policy.rules.undisclosed_base import UndisclosedBase
 
-RULES: tuple[Rule, ...] = (License(), DeclaredBase(), UndisclosedBase(), Origin(), FileFormat())
+RULES: tuple[Rule, ...] = (License(), DeclaredBase(), UndisclosedBase(), Origin(), FileFormat(), ConsistentFormats())
