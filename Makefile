@@ -36,6 +36,8 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/null_rate.py
 	$(BIN)/python benchmarks/compare_cost.py
 	$(BIN)/python benchmarks/check_cost.py
+	$(BIN)/python benchmarks/formats.py
+	$(BIN)/python benchmarks/hub.py
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .coverage
