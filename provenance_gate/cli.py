@@ -67,6 +67,7 @@ def _reading_options(command: Command) -> Command:
         click.option(
             "--cache-dir", type=_PATH, help="Cache folder of hub files; default: huggingface_hub's (HF_HUB_CACHE)."
         ),
+        click.option("--no-cache", is_flag=True, help="Measure hub models anew, and keep no fingerprint of them."),
     )
     for option in reversed(options):
         command = option(command)
@@ -346,11 +347,13 @@ def _terminal(common: dict[str, Any]) -> Terminal:
 
 def _reading(common: dict[str, Any], terminal: Terminal) -> Reading:
     from provenance_gate.artifact.sources.interface import Options
+    from provenance_gate.fingerprint.cache import FingerprintCache, default_folder
     from provenance_gate.reading import Reading
 
-    cache = common["cache_dir"]
+    hub_files, kept = common["cache_dir"], None if common["no_cache"] else default_folder()
     return Reading(
-        remote=Options(offline=True if common["offline"] else None, cache_dir=str(cache) if cache else None),
+        remote=Options(offline=True if common["offline"] else None, cache_dir=str(hub_files) if hub_files else None),
+        cache=FingerprintCache(kept) if kept else None,
         exact=True if common["exact"] else None,
         max_tier=common["max_tier"],
         jobs=common["jobs"] or os.cpu_count() or 2,

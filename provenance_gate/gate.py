@@ -39,6 +39,7 @@ from provenance_gate.reading import (
     is_alone,
     is_local,
     lineage_of,
+    measure_opened,
     read_model,
     with_digests,
 )
@@ -96,7 +97,7 @@ class Gate:
         opened = open_artifact(open_store(source, self.reading.remote))
         with ThreadPoolExecutor(max_workers=1) as pool:
             hashing = pool.submit(with_digests, opened, self.reading)
-            ours = self._measure(opened)
+            ours = measure_opened(opened, self.reading)
             artifact = hashing.result()
         digest = manifest_sha256(artifact.files)
         if isinstance(digest, NotMeasured):
@@ -121,13 +122,6 @@ class Gate:
             findings=findings,
             verdict=policy_room.verdict(findings, self.fail_on),
             cost=ReadingCost(artifact.weight_bytes, opened.counter.bytes_read, opened.counter.requests),
-        )
-
-    def _measure(self, opened: OpenedArtifact) -> Fingerprint:
-        reading = self.reading
-        steps = reading.steps(f"reading {opened.artifact.name}")
-        return measure(
-            opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
         )
 
     def _formats(self, opened: OpenedArtifact, ours: Fingerprint) -> tuple[policy_types.FormatAgreement, ...]:

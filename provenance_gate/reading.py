@@ -14,9 +14,9 @@ from provenance_gate.artifact.interface import Artifact, BaseClaim, NotMeasured
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
 from provenance_gate.artifact.sources import LocalStore, Options, open_store
 from provenance_gate.errors import UsageError
+from provenance_gate.fingerprint.cache import FingerprintCache, identity_of_hub, measure_cached
 from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue, Subject
-from provenance_gate.fingerprint.measure import measure
 from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import BaseRef, Lineage
 from provenance_gate.lineage.merges import Merge
@@ -57,13 +57,16 @@ class BaseOption:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How models are read. `exact` None: whole up to 512 MiB; `max_tier` as DESIGN 3.2; `jobs` threads; `remote` the network."""
+    """How models are read. `exact` None: whole up to 512 MiB; `max_tier` as DESIGN 3.2; `jobs` threads; `remote` the network;
+    `cache` where fingerprints of pinned hub models are kept, if anywhere.
+    """
 
     exact: bool | None = None
     max_tier: int = 4
     jobs: int = field(default_factory=lambda: os.cpu_count() or 2)
     progress: Progress | None = None
     remote: Options = field(default_factory=Options)
+    cache: FingerprintCache | None = None
 
     @property
     def blas_jobs(self) -> int:
@@ -95,11 +98,21 @@ def read_model(source: str, reading: Reading) -> Model:
     if is_local(source) and path.is_file() and is_fingerprint(path):
         return Model(load_fingerprint(path), None)
     opened = open_artifact(open_store(source, reading.remote))
-    steps = reading.steps(f"reading {opened.artifact.name}")
-    measured = measure(
-        opened.artifact, exact=reading.exact, jobs=reading.jobs, progress=steps, max_tier=reading.max_tier
+    return Model(measure_opened(opened, reading), opened)
+
+
+def measure_opened(opened: OpenedArtifact, reading: Reading) -> Fingerprint:
+    """All signals of an open model, from the cache where its content is known without reading it."""
+    local = isinstance(opened.store, LocalStore) or reading.cache is None
+    return measure_cached(
+        opened.artifact,
+        None if local else identity_of_hub(opened.store, reading.remote),
+        reading.cache,
+        exact=reading.exact,
+        jobs=reading.jobs,
+        progress=reading.steps(f"reading {opened.artifact.name}"),
+        max_tier=reading.max_tier,
     )
-    return Model(measured, opened)
 
 
 def fingerprint(source: str, reading: Reading | None = None) -> Fingerprint:

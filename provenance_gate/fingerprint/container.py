@@ -91,8 +91,9 @@ def load_fingerprint(path: Path) -> Fingerprint:
             arrays = {name: np.asarray(file.get_tensor(name)) for name in sorted(file.keys())}
     except OSError as error:
         raise FingerprintError(f"{path}: {error.strerror or one_line(str(error))}") from error
-    except SafetensorError as error:
-        raise FingerprintError(f"{path}: not a fingerprint: {error}") from error
+    except (SafetensorError, TypeError) as error:
+        # TypeError: an array of a type that numpy lacks.
+        raise FingerprintError(f"{path}: not a fingerprint: {one_line(str(error))}") from error
     header = _header(metadata, path)
     measured, content = header["measured"], header["content_sha256"]
     if _content_digest(measured, arrays) != content:
