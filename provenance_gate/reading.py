@@ -10,6 +10,7 @@ from pathlib import Path
 from provenance_gate.alignment.frames import compare_vocabularies
 from provenance_gate.alignment.tokens import shared_embeddings
 from provenance_gate.alignment.trace import trace
+from provenance_gate.artifact.adapter import Adapter
 from provenance_gate.artifact.interface import Artifact, BaseClaim, NotMeasured
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
 from provenance_gate.artifact.sources import LocalStore, Options, open_store
@@ -17,8 +18,9 @@ from provenance_gate.errors import UsageError
 from provenance_gate.fingerprint.cache import FingerprintCache, identity_of_hub, measure_cached
 from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue, Subject
+from provenance_gate.lineage.adapters import fit_adapter, with_adapter
 from provenance_gate.lineage.compare import compare as compare_fingerprints
-from provenance_gate.lineage.interface import BaseRef, Lineage
+from provenance_gate.lineage.interface import BaseRef, Lineage, Relation
 from provenance_gate.lineage.merges import Merge
 from provenance_gate.lineage.parents import mixed
 from provenance_gate.lineage.traced import is_settled, with_trace
@@ -155,6 +157,8 @@ def lineage_of(
 ) -> Lineage:
     """Compare fingerprints; where they leave descent open and both models are at hand, trace neurons too (tier 3)."""
     lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, claims)
+    if ours.opened is not None and isinstance(ours.opened.adapter, Adapter):
+        return _of_adapter(lineage, ours.opened.adapter, theirs.opened)
     if ours.opened is None or theirs.opened is None or reading.max_tier < 3:
         return lineage
     artifact, base = ours.opened.artifact, theirs.opened.artifact
@@ -167,6 +171,15 @@ def lineage_of(
     if lacks_embeddings(lineage) and not (far or seed):
         lineage = with_vocabulary(lineage, compare_vocabularies(shared_embeddings(artifact, base)))
     return lineage
+
+
+def _of_adapter(lineage: Lineage, adapter: Adapter, base: OpenedArtifact | None) -> Lineage:
+    """An adapter against a full model; against itself or another adapter plain comparison stands."""
+    if base is None:
+        same = lineage.relation is Relation.IDENTICAL
+        absent = NotMeasured("the base is a fingerprint file, which holds no shapes of tensors")
+        return lineage if same else with_adapter(lineage, absent)
+    return lineage if isinstance(base.adapter, Adapter) else with_adapter(lineage, fit_adapter(adapter, base.artifact))
 
 
 def _is_far(opened: OpenedArtifact) -> bool:

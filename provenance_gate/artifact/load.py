@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from provenance_gate.artifact.adapter import Adapter, read_adapter
 from provenance_gate.artifact.canonical import canonical_tensors
 from provenance_gate.artifact.claims import CLAIM_FILES, read_claims
 from provenance_gate.artifact.config import parse_config, with_generation_config
@@ -28,6 +29,7 @@ from provenance_gate.errors import ArtifactError
 
 _SMALL = 4 << 20
 _TOKENIZER = 64 << 20
+_NOT_LOOKED_FOR = NotMeasured("no adapter was looked for")
 
 
 class NoModelError(ArtifactError):
@@ -52,6 +54,7 @@ class OpenedArtifact:
     artifact: Artifact
     store: Store
     others: tuple[OtherFormat, ...] = ()
+    adapter: Adapter | NotMeasured = _NOT_LOOKED_FOR
 
     @property
     def counter(self) -> ReadCounter:
@@ -106,7 +109,9 @@ def open_artifact(source: Path | Store, name: str | None = None) -> OpenedArtifa
         notes=(*weights.notes, *role_notes),
     )
     others = read_others(store, files, weights, quantization)
-    return OpenedArtifact(artifact, store, tuple(_other(o, artifact, config) for o in others))
+    settings = at_root.get("adapter_config.json")
+    adapter = read_adapter(artifact, None if settings is None else store.read_small(settings, _SMALL))
+    return OpenedArtifact(artifact, store, tuple(_other(o, artifact, config) for o in others), adapter)
 
 
 def _other(other: OtherWeights, artifact: Artifact, config: ModelConfig | NotMeasured) -> OtherFormat:

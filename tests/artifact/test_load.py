@@ -89,10 +89,13 @@ def test_a_single_file_opens_without_config(folder: Path) -> None:
 
 def test_an_adapter_folder_opens_with_its_base_as_a_claim(tmp_path: Path) -> None:
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
-    save(tmp_path / "adapter_model.safetensors", {name: np.ones((2, 8), np.float32)})
+    other = name.replace("lora_A", "lora_B")
+    save(
+        tmp_path / "adapter_model.safetensors", {name: np.ones((2, 8), np.float32), other: np.ones((8, 2), np.float32)}
+    )
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base", "r": 2}')
     artifact = open_artifact(tmp_path).artifact
-    assert [t.name for t in artifact.stored] == [name]
+    assert [t.name for t in artifact.stored] == [name, other]
     assert [(b.id, b.relation) for b in artifact.claims.bases] == [("org/base", "adapter")]
     assert artifact.roles_from == "none"
 

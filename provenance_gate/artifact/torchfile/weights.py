@@ -52,6 +52,8 @@ def open_torch_weights(store: Store, files: Sequence[FileRecord]) -> tuple[tuple
             raise ArtifactError(f"{INDEX}: names other weights than {SINGLE} beside it; remove one of the two")
     else:
         wanted = shards if len(files) == 1 else _main_files(shards)
+        if not wanted and any(str(f.path) == "adapter_config.json" for f in at_root):
+            wanted = [name for name in shards if name == "adapter_model.bin"]
         refuse_missing(wanted, ".bin")
     notes: list[str] = []
     passed_over = [name for name in shards if name not in wanted]
