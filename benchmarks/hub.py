@@ -22,6 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from provenance_gate.artifact.load import open_artifact
 from provenance_gate.artifact.sources import Options, open_hub
 from provenance_gate.fingerprint.measure import measure
+from provenance_gate.gate import Gate
+from provenance_gate.policy.load import load_policy
+from provenance_gate.reading import BaseOption, Reading
 from tests.hub.contents import LLAMA_8B, LLAMA_70B, Bytes, Repository, Shape, generated_model
 from tests.hub.server import loopback_hub
 from tests.models import tokenizer
@@ -78,7 +81,24 @@ def main() -> int:
         share = sent / opened.artifact.weight_bytes
         broken += share > most_share or requests > most_requests
         print(f"{name:>5} {requests:>9,} {sent / 1e6:>8.1f} {share:>9.4%} {seconds:>8.2f} {peak:>8.0f}")
+    broken += _gate(latency)
     return int(broken > 0)
+
+
+def _gate(latency: float) -> bool:
+    """`check` of an 8B model against an equal base, the second look included; what the artifact alone took."""
+    shape, most_share, most_requests = SHAPES["8B"]
+    with served(shape, latency) as (url, _):
+        remote = Options(endpoint=url, token=False, offline=False)
+        gate = Gate(
+            load_policy("builtin:baseline"), [BaseOption.parse("org/base=org/model")], reading=Reading(remote=remote)
+        )
+        began = time.perf_counter()
+        cost = gate.run(["org/model"]).results[0].cost
+        seconds = time.perf_counter() - began
+    share = cost.bytes_read / cost.weight_bytes
+    print(f"check {cost.requests:>9,} {cost.bytes_read / 1e6:>8.1f} {share:>9.4%} {seconds:>8.2f}   both models' time")
+    return share > most_share or cost.requests > most_requests
 
 
 if __name__ == "__main__":
