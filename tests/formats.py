@@ -75,7 +75,7 @@ def awq(name: str, value: Array) -> Mapping[str, Array]:
 
 def nf4(name: str, value: Array) -> Mapping[str, Array]:
     blocks = value.reshape(-1, 64)
-    largest = np.abs(blocks).max(axis=1).astype(np.float32)
+    largest = np.maximum(np.abs(blocks).max(axis=1), 1e-30).astype(np.float32)
     codes = np.abs((blocks / largest[:, None])[:, :, None] - NF4).argmin(axis=2).reshape(-1, 2)
     state = json.dumps({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": list(value.shape)}).encode()
     return {
@@ -87,7 +87,7 @@ def nf4(name: str, value: Array) -> Mapping[str, Array]:
 
 
 def int8(name: str, value: Array) -> Mapping[str, Array]:
-    largest = np.abs(value).max(axis=1).astype(np.float32)
+    largest = np.maximum(np.abs(value).max(axis=1), 1e-30).astype(np.float32)
     return {f"{name}.weight": np.round(value / largest[:, None] * 127).astype(np.int8), f"{name}.SCB": largest}
 
 
@@ -104,7 +104,7 @@ def fp8(name: str, value: Array) -> Mapping[str, Array | tuple[str, Array]]:
     table = decode(bytes(range(256)), "F8_E4M3", "table")
     finite = np.flatnonzero(np.isfinite(table))
     order = finite[np.argsort(table[finite], kind="stable")]
-    scale = (np.abs(value).max(axis=1, keepdims=True) / 448.0).astype(np.float32)
+    scale = np.maximum(np.abs(value).max(axis=1, keepdims=True) / 448.0, 1e-30).astype(np.float32)
     at = np.clip(np.searchsorted(table[order], value / scale), 1, len(order) - 1)
     low, high = table[order[at - 1]], table[order[at]]
     codes = np.where(value / scale - low < high - value / scale, order[at - 1], order[at]).astype(np.uint8)
