@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from provenance_gate.alignment.blocks import Attention, Block
 from provenance_gate.alignment.frames import Basis, Frame
 from provenance_gate.alignment.interface import HeadTrace, NeuronTrace
+from provenance_gate.fingerprint.signals.arithmetic import along_strongest
 
 Array = NDArray[np.float32]
 
 PROBES = 64
 """Neurons looked up per block. With half of them matched, the share is known to 0.06."""
-STRONGEST = 4
 DISTINCT = 1e-3
 """Neurons whose cosines to all others lie within this are one neuron repeated, in which nothing can be looked up."""
 WRITING_COORDINATES = 128
@@ -89,7 +89,7 @@ def match_neurons(ours: Neurons, theirs: Neurons) -> NeuronTrace | None:
         # Counted once each: rows that are all alike would else be found everywhere.
         matched=len(np.unique(found[agree])),
         correlation=float((by_first.odd[at, best] + odd).mean() / 2.0),
-        learned=_along_strongest(_apart(ours.first), _apart(theirs.first)[best]),
+        learned=along_strongest(_apart(ours.first), _apart(theirs.first)[best]) or 0.0,
         moved=float(moved.mean()) if len(moved) else 0.0,
         choices=1,
         width=a.width,
@@ -104,16 +104,6 @@ def _apart(rows: Array) -> Array:
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     unit = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 1e-30)
     return np.asarray(unit - unit.mean(axis=0), dtype=np.float32)
-
-
-def _along_strongest(x: Array, y: Array) -> float:
-    """Cosine of x and y (n, k), n neurons each, along the `STRONGEST` directions of y; 0 where either has nothing there."""
-    _, vectors = np.linalg.eigh((y @ y.T).astype(np.float64))
-    directions = y.T @ vectors[:, -STRONGEST:]
-    directions /= np.maximum(np.linalg.norm(directions, axis=0), 1e-30)
-    a, b = x @ directions, y @ directions
-    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import SignalResult, SignalValue
 from provenance_gate.fingerprint.permutation import PermutationTest
 from provenance_gate.fingerprint.rows import KeptRows
-from provenance_gate.fingerprint.signals.arithmetic import pearson
+from provenance_gate.fingerprint.signals.arithmetic import along_strongest, pearson
 from provenance_gate.fingerprint.signals.weight_correlation import BODY, pair_cosine
 from provenance_gate.lineage.interface import ComponentEvidence, Relation
 from provenance_gate.lineage.layers import LayerAlignment, Place
@@ -30,8 +30,8 @@ OUTSIDE_DEPENDENT, OUTSIDE_SILENT = 0.5, 0.2
 reached 0.11 in magnitude, and 0.27 for a head trained on a borrowed embedding table."""
 
 
-STRONGEST, FEWEST_ROWS = 4, 16
-"""Directions that count as strongest, and sampled rows that a matrix must have to tell them from the bulk."""
+FEWEST_ROWS = 16
+"""Sampled rows that a matrix must have to tell its strongest directions from the bulk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,7 @@ def learned_agreement(pairs: list[Pair]) -> float | None:
 
 def _along_strongest(pair: Pair) -> float | None:
     count = min(len(pair.ours.values), len(pair.theirs.values))
-    x, y = pair.ours.values[:count].astype(np.float64), pair.theirs.values[:count].astype(np.float64)
-    _, vectors = np.linalg.eigh(y @ y.T)
-    # Right singular vectors from the row space: y^T u, orthogonal for different u.
-    directions = y.T @ vectors[:, -STRONGEST:]
-    directions /= np.maximum(np.linalg.norm(directions, axis=0), 1e-30)
-    a, b = x @ directions, y @ directions
-    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else None
+    return along_strongest(pair.ours.values[:count], pair.theirs.values[:count])
 
 
 def component_evidence(

@@ -30,6 +30,20 @@ def pearson(a: NDArray[np.floating], b: NDArray[np.floating], floor: float = 1e-
     return cosine(x - x.mean(), y - y.mean())
 
 
+def along_strongest(x: NDArray[np.floating], y: NDArray[np.floating], count: int = 4) -> float | None:
+    """Cosine of x and y, both (n, k), along the `count` directions in which y is strongest, in [-1, 1]; None where either has
+    nothing there. Training makes few directions strong, and a common random start does not share them.
+    """
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    _, vectors = np.linalg.eigh(b @ b.T)
+    # From the row space: y^T u is orthogonal for different eigenvectors u, and as long as its singular value.
+    directions = b.T @ vectors[:, -count:]
+    directions /= np.maximum(np.linalg.norm(directions, axis=0), 1e-30)
+    p, q = a @ directions, b @ directions
+    scale = float(np.sqrt((p * p).sum() * (q * q).sum()))
+    return float((p * q).sum()) / scale if scale > 0 else None
+
+
 def to_unit(correlation: float) -> float:
     """(r + 1) / 2, the reference system's map of [-1, 1] to [0, 1]."""
     return (correlation + 1.0) / 2.0
