@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -131,16 +131,38 @@ def _mistakes(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {p.artifact} | {p.base} | {p.kind} | {p.label.value} | {score} | {r.relation} | {r.reason} |"
 
 
+_CURVES: Mapping[str, Callable[[Result], float | None]] = {
+    "our score": lambda r: r.score,
+    "reference identity_score": lambda r: r.identity_score,
+    "signal wvc": lambda r: r.signals.get("wvc"),
+    "signal eas": lambda r: r.signals.get("eas"),
+}
+
+
+def _roc(values: Sequence[tuple[Pair, float | None]]) -> tuple[list[float], list[float]]:
+    """Accepted share of others and of related pairs as the cut falls; what was not measured is accepted last."""
+    wanted = {Label.RELATED: 1, Label.INDEPENDENT: 0, Label.FABRICATED: 0}
+    known = [(-1.0 if v is None else v, wanted[p.label]) for p, v in values if p.label in wanted]
+    related = sum(truth for _, truth in known)
+    others, found, x, y = 0, 0, [0.0], [0.0]
+    for cut in sorted({v for v, _ in known}, reverse=True):
+        found += sum(truth for v, truth in known if v == cut)
+        others += sum(1 - truth for v, truth in known if v == cut)
+        x.append(others / max(1, len(known) - related))
+        y.append(found / max(1, related))
+    return x, y
+
+
 def draw(rows: Sequence[Row], path: Path) -> bool:
     """Distributions of the score by label and split; False where matplotlib is absent."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = Figure(figsize=(9, 9), layout="constrained")
+    figure = Figure(figsize=(13, 9), layout="constrained")
     for row, split in enumerate(ALL_SPLITS):
         for column, (title, value) in enumerate((("score", "score"), ("reference identity_score", "identity_score"))):
-            axes = figure.add_subplot(len(ALL_SPLITS), 2, 2 * row + column + 1)
+            axes = figure.add_subplot(len(ALL_SPLITS), 3, 3 * row + column + 1)
             for label in Label:
                 found = [getattr(r, value) for p, r in rows if p.split == split and p.label == label]
                 known = [v for v in found if v is not None]
@@ -150,5 +172,12 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
             axes.set_xlabel(title)
             axes.set_title(f"{split} split")
             axes.legend(fontsize=7)
-    figure.savefig(path, dpi=140)
+        axes = figure.add_subplot(len(ALL_SPLITS), 3, 3 * row + 3)
+        for title, value in _CURVES.items():
+            axes.plot(*_roc([(p, value(r)) for p, r in rows if p.split == split]), drawstyle="steps-post", label=title)
+        axes.set_xlabel("share of strangers and forgeries accepted")
+        axes.set_ylabel("share of related found")
+        axes.set_title(f"{split} split")
+        axes.legend(fontsize=7)
+    figure.savefig(path, dpi=110)
     return True
