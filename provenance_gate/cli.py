@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from provenance_gate._version import __version__
 from provenance_gate.errors import PolicyError, ProvenanceGateError, ReportError, UsageError, one_line
+from provenance_gate.options import FILE, debug_option, output_options, reading_options
 from provenance_gate.terminal import Terminal
 
 if TYPE_CHECKING:
     from provenance_gate.reading import Reading
     from provenance_gate.report.interface import ReportOptions
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-_PATH = click.Path(path_type=Path)
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-"""Set to 1 before numpy is imported: threads of BLAS spin while they wait for one another, which on a busy runner makes a
-comparison ten times as long. Where there is much to multiply, whole blocks are worked on in parallel instead."""
+"""Set to 1 before numpy is imported: idle threads of BLAS spin, which made comparisons on a busy machine ten times as long.
+Where there is much to multiply, whole blocks are worked on in parallel instead."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,47 +46,6 @@ def app() -> None:
     Exit codes: 0 pass; 1 the policy failed; 2 usage, or policy unreadable;
     3 a model could not be read.
     """
-
-
-def _reading_options(command: Command) -> Command:
-    """Options of every command that reads models."""
-    options = (
-        click.option("--exact", is_flag=True, help="Read every byte of the weights, also above 512 MiB."),
-        click.option(
-            "--max-tier",
-            type=click.IntRange(0, 4),
-            default=4,
-            show_default=True,
-            help="1: metadata and tokenizer only; 2: sampled rows; 3: disguises too; 4: whole files.",
-        ),
-        click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Threads; default: one per core."),
-        click.option(
-            "--offline", is_flag=True, help="No connection: hub models come from the hub's cache folder, or not."
-        ),
-        click.option(
-            "--cache-dir", type=_PATH, help="Cache folder of hub files; default: huggingface_hub's (HF_HUB_CACHE)."
-        ),
-        click.option("--no-cache", is_flag=True, help="Measure hub models anew, and keep no fingerprint of them."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _output_options(command: Command) -> Command:
-    """Options of every command that prints a report."""
-    options = (
-        click.option("-o", "--output", type=_PATH, help="Write the result here instead of to stdout."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress, no notes on stderr."),
-        click.option("-v", "--verbose", is_flag=True, help="More detail in the human report."),
-        click.option("--no-color", is_flag=True, help="No color, as NO_COLOR=1 does."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_debug = click.option("--debug", is_flag=True, help="Show a traceback when something breaks.")
 
 
 @app.command()
@@ -112,7 +70,7 @@ _debug = click.option("--debug", is_flag=True, help="Show a traceback when somet
     "--registry",
     "registries",
     multiple=True,
-    type=_PATH,
+    type=FILE,
     help="Folder with a further catalog of base models; repeatable.",
 )
 @click.option(
@@ -122,7 +80,7 @@ _debug = click.option("--debug", is_flag=True, help="Show a traceback when somet
     metavar="FORMAT=FILE",
     help="Also write a report: human, json or cyclonedx; repeatable.",
 )
-@click.option("--bom", type=_PATH, help="Short for --report cyclonedx=FILE.")
+@click.option("--bom", type=FILE, help="Short for --report cyclonedx=FILE.")
 @click.option(
     "--bom-version", type=click.Choice(["1.6", "1.7"]), default="1.6", show_default=True, help="CycloneDX version."
 )
@@ -141,9 +99,9 @@ _debug = click.option("--debug", is_flag=True, help="Show a traceback when somet
 @click.option("--exit-zero", is_flag=True, help="Exit 0 where it would be 1. Never hides 2 or 3.")
 @click.option("-r", "--recursive", is_flag=True, help="Check every model folder below the given paths.")
 @click.option("--allow-empty", is_flag=True, help="Exit 0 when there is no model at all.")
-@_reading_options
-@_output_options
-@_debug
+@reading_options
+@output_options
+@debug_option
 def check(
     artifacts: tuple[str, ...],
     policy: str,
@@ -225,9 +183,9 @@ def check(
     show_default=True,
     help="Format on stdout.",
 )
-@_reading_options
-@_output_options
-@_debug
+@reading_options
+@output_options
+@debug_option
 def compare(
     artifact: str,
     base: str,
@@ -263,10 +221,10 @@ def compare(
 
 @app.command()
 @click.argument("artifact")
-@click.option("-o", "--output", type=_PATH, required=True, help="File to write (.safetensors).")
-@_reading_options
+@click.option("-o", "--output", type=FILE, required=True, help="File to write (.safetensors).")
+@reading_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no notes on stderr.")
-@_debug
+@debug_option
 def fingerprint(artifact: str, output: Path, **common: Any) -> None:
     """Keep what is needed to recognize a model without its weights: one file, a few MB."""
     from provenance_gate import reading
@@ -287,8 +245,8 @@ def policy_group() -> None:
 
 
 @policy_group.command("init")
-@click.argument("path", type=_PATH, default=Path("provenance-policy.yaml"))
-@_debug
+@click.argument("path", type=FILE, default=Path("provenance-policy.yaml"))
+@debug_option
 def policy_init(path: Path, **_: Any) -> None:
     """Write a commented policy to start from (default: provenance-policy.yaml). Never overwrites."""
     from provenance_gate.policy.explain import STARTER
@@ -308,7 +266,7 @@ def policy_init(path: Path, **_: Any) -> None:
 
 @policy_group.command("validate")
 @click.argument("policy")
-@_debug
+@debug_option
 def policy_validate(policy: str, **_: Any) -> None:
     """Check a policy and all that it extends. POLICY is a file, or builtin:NAME."""
     from provenance_gate.policy.load import load_policy
@@ -319,8 +277,8 @@ def policy_validate(policy: str, **_: Any) -> None:
 
 
 @policy_group.command("schema")
-@click.option("-o", "--output", type=_PATH, help="Write it here instead of to stdout.")
-@_debug
+@click.option("-o", "--output", type=FILE, help="Write it here instead of to stdout.")
+@debug_option
 def policy_schema(output: Path | None, **_: Any) -> None:
     """Print the JSON Schema of policies, for editors."""
     import json
@@ -332,7 +290,7 @@ def policy_schema(output: Path | None, **_: Any) -> None:
 
 @policy_group.command("explain")
 @click.argument("policy")
-@_debug
+@debug_option
 def policy_explain(policy: str, **_: Any) -> None:
     """Say in plain words what a policy would check. POLICY is a file, or builtin:NAME."""
     from provenance_gate.policy.explain import explain

@@ -37,6 +37,7 @@ from provenance_gate.reading import (
     base_ref,
     claims_of,
     is_alone,
+    is_far,
     is_local,
     lineage_of,
     measure_opened,
@@ -58,7 +59,7 @@ _DESCENT = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.DERIVED
 def confirmed(lineage: Lineage, spot: Lineage) -> Lineage:
     """A descent seen in the standard rows, if rows that nobody could foresee show it too; else PARTIAL, and no pass."""
     match lineage.inheritance, spot.inheritance:
-        case float(standard), float(other) if other >= SPOT_SHARE * standard:
+        case float(standard), float(other) if other >= SPOT_SHARE * standard and spot.relation in _DESCENT:
             return lineage
     score = min(spot.score, INDEPENDENT_SCORE) if isinstance(spot.score, float) else INDEPENDENT_SCORE
     reason = f"the standard rows come from the base, rows chosen by the artifact's digest do not: {spot.reason}"
@@ -140,9 +141,9 @@ class Gate:
             found.append(policy_types.FormatAgreement(other.format.value, agreement))
         return tuple(found)
 
-    def _look_again(self, opened: OpenedArtifact, seed: str) -> Model:
+    def _look_again(self, opened: OpenedArtifact, seed: str, *, few: bool) -> Model:
         steps = self.reading.steps(f"confirming {opened.artifact.name}")
-        return Model(measure_spot(opened.artifact, seed, jobs=self.reading.jobs, progress=steps), opened)
+        return Model(measure_spot(opened.artifact, seed, few=few, jobs=self.reading.jobs, progress=steps), opened)
 
     def _model(self, source: str) -> Model:
         if source not in self._models:
@@ -159,7 +160,10 @@ class Gate:
         if lineage.relation not in _DESCENT or base.opened is None:
             return lineage
         # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
-        again, other = self._look_again(opened, digest), self._look_again(base.opened, digest)
+        # Every matrix once more, but of large remote models only some, unless their layers do not stand at equal places.
+        in_order = all(m.layer == m.base_layer for m in lineage.layers)
+        few = in_order and (is_far(opened) or is_far(base.opened))
+        again, other = (self._look_again(m, digest, few=few) for m in (opened, base.opened))
         spot = lineage_of(again, other, ref, named, self.reading, digest)
         return confirmed(lineage, spot)
 

@@ -163,7 +163,7 @@ def lineage_of(
         return lineage
     artifact, base = ours.opened.artifact, theirs.opened.artifact
     everything = reading.exact is True
-    far = not everything and any(_is_far(m) for m in (ours.opened, theirs.opened))
+    far = not everything and any(is_far(m) for m in (ours.opened, theirs.opened))
     measured = all(isinstance(m.fingerprint.signals.get(ROWS), SignalValue) for m in (ours, theirs))
     if measured and not is_settled(lineage):
         found = FAR if far else trace(artifact, base, seed, everything=everything, jobs=reading.blas_jobs)
@@ -182,7 +182,7 @@ def _of_adapter(lineage: Lineage, adapter: Adapter, base: OpenedArtifact | None)
     return lineage if isinstance(base.adapter, Adapter) else with_adapter(lineage, fit_adapter(adapter, base.artifact))
 
 
-def _is_far(opened: OpenedArtifact) -> bool:
+def is_far(opened: OpenedArtifact) -> bool:
     """Whether tracing would fetch much over a network: whole matrices of a large model."""
     return not isinstance(opened.store, LocalStore) and opened.artifact.weight_bytes > NEAR
 

@@ -122,6 +122,52 @@ def test_neurons_grafted_where_the_standard_probes_look_do_not_survive_the_secon
     assert report.results[0].lineages[0].relation is not Relation.DERIVED
 
 
+def wide(seed: int) -> Tensors:
+    """A Llama whose matrices are larger than what is sampled of them."""
+    rng = np.random.default_rng(seed)
+    shapes = {"self_attn.q_proj": (256, 256), "self_attn.k_proj": (128, 256), "self_attn.v_proj": (128, 256)}
+    shapes |= {"self_attn.o_proj": (256, 256), "mlp.gate_proj": (512, 256), "mlp.up_proj": (512, 256)}
+    shapes |= {"mlp.down_proj": (256, 512)}
+    tensors = {"model.embed_tokens.weight": rng.standard_normal((160, 256))}
+    for layer in range(3):
+        for name, shape in shapes.items():
+            tensors[f"model.layers.{layer}.{name}.weight"] = rng.standard_normal(shape)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"model.layers.{layer}.{name}.weight"] = np.ones(256)
+    return tidy(tensors | {"model.norm.weight": np.ones(256)})
+
+
+def write_wide(folder: Path, tensors: Tensors, base: str | None = None) -> Path:
+    write_model(folder, tensors, base=base, layers=3)
+    facts = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(facts | {"hidden_size": 256, "intermediate_size": 512}))
+    return folder
+
+
+def test_standard_rows_grafted_beside_whole_output_matrices_do_not_survive_the_second_look(
+    place: Path, tmp_path: Path
+) -> None:
+    """A third of the body copied whole, the rest only where the standard plan looks."""
+    from provenance_gate.artifact.load import open_artifact
+    from provenance_gate.fingerprint.plan import SamplingPlan
+
+    base = write_wide(tmp_path / "base", wide(1))
+    ours, theirs = wide(2), wide(1)
+    for tensor in open_artifact(base).artifact.canonical:
+        name = tensor.stored.name
+        if tensor.key.layer is None or len(tensor.shape) != 2:
+            continue
+        rows = SamplingPlan().rows(tensor.key.role, tensor.shape)
+        whole = "o_proj" in name or "down_proj" in name
+        chosen = slice(None) if whole else slice(rows.start, rows.stop)
+        ours[name][chosen] = theirs[name][chosen]
+    artifact = write_wide(tmp_path / "artifact", ours, BASE)
+    assert provenance_gate.compare(str(artifact), str(base)).relation is Relation.DERIVED, "the standard rows say so"
+    report = provenance_gate.check(str(artifact), policy=str(place / "policy.yaml"), bases=[f"{BASE}={base}"])
+    assert report.results[0].lineages[0].relation is Relation.PARTIAL
+    assert {f.rule_id: f.status for f in report.results[0].findings}["real"] is not Status.PASS
+
+
 def test_an_undeclared_parent_of_a_mix_is_found(place: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", llama(5))
     mixed = {k: 0.85 * v + 0.15 * llama(1)[k] for k, v in llama(5).items()}
