@@ -23,7 +23,6 @@ MAY_IMPORT = {
     "policy": {"artifact", "lineage", "data", "errors"},
     "report": {"artifact", "fingerprint", "lineage", "policy", "errors"},
     "terminal": {"errors"},
-    "options": set(),
     "reading": {"alignment", "artifact", "fingerprint", "lineage", "errors"},
 }
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))

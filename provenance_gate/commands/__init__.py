@@ -1,0 +1,12 @@
+"""The commands. To add one: a file here, a line below, a test file."""
+
+from __future__ import annotations
+
+import click
+
+from provenance_gate.commands.check import check
+from provenance_gate.commands.compare import compare
+from provenance_gate.commands.fingerprint import fingerprint
+from provenance_gate.commands.policy import policy_group
+
+COMMANDS: tuple[click.Command, ...] = (check, compare, fingerprint, policy_group)
