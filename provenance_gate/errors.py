@@ -10,6 +10,8 @@
     |   +-- UnsafeFormatError             reading it would mean to run it, or to expand it without end
     |   +-- PathEscapeError               a file name or link leads out of the artifact
     |   +-- ChangedFileError              a file changed while it was read
+    |   +-- UnreachableError              a remote place gives no answer now, or may not be asked (offline)
+    |   +-- RefusedError                  a remote place has no such model, or does not give it to us
     +-- FingerprintError              3   a fingerprint file that cannot be believed
     +-- RegistryError                 3   reference data that cannot be read
     +-- ReportError                   3   a report that may not be written
@@ -89,6 +91,14 @@ class PathEscapeError(ArtifactError):
 
 class ChangedFileError(ArtifactError):
     """A file changed while it was read."""
+
+
+class UnreachableError(ArtifactError):
+    """A remote place gives no answer: nobody there, too slow, too busy (429, 5xx), or offline mode. It may succeed later."""
+
+
+class RefusedError(ArtifactError):
+    """A remote place answers that it has no such model or file, or that we may not have it (401, 403, 404, 410, 451)."""
 
 
 class FingerprintError(ProvenanceGateError):

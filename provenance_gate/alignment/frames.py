@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from provenance_gate.alignment.interface import FrameFacts, FrameKind, VocabularyFacts
 from provenance_gate.alignment.tokens import SharedEmbeddings
 from provenance_gate.artifact.interface import CanonicalTensor, NotMeasured
+from provenance_gate.artifact.sources.ahead import blocks, rows_ahead
+from provenance_gate.artifact.sources.coalesce import WIDE_GAP
 
 Array = NDArray[np.float32]
 
@@ -61,8 +63,7 @@ class Basis:
         """Rows [first, stop) of a reading matrix (n, d), times its norm's gain, in the first `count` coordinates."""
         parts = []
         step = max(1, _BLOCK // tensor.shape[1])
-        for start in range(first, stop, step):
-            rows = tensor.read_rows(start, min(start + step, stop))
+        for rows in blocks(tensor, first, stop, step):
             folded = rows if gain is None or len(gain) != rows.shape[1] else rows * gain
             parts.append(self._coordinates(folded, count))
         return np.concatenate(parts)
@@ -71,15 +72,17 @@ class Basis:
         """Columns of a writing matrix (d, n) in the first `count` coordinates; shape (columns, count)."""
         if self.matrix is None and self.index is not None and self.sign is not None:
             picked = self.index[:count]
+            rows_ahead(tensor, picked.tolist(), gap=WIDE_GAP)
             rows = np.stack([tensor.read_rows(int(i), int(i) + 1)[0, columns] for i in picked])
             return np.ascontiguousarray((rows * self.sign[:count, None]).T)
         assert self.matrix is not None
         total: Array | None = None
         step = max(1, _BLOCK // tensor.shape[1])
-        for start in range(0, tensor.shape[0], step):
-            rows = tensor.read_rows(start, min(start + step, tensor.shape[0]))[:, columns]
-            part = rows.T @ self.matrix[start : start + len(rows), :count]
+        start = 0
+        for block in blocks(tensor, 0, tensor.shape[0], step):
+            part = block[:, columns].T @ self.matrix[start : start + len(block), :count]
             total = part if total is None else total + part
+            start += len(block)
         assert total is not None
         return total
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance_gate.artifact.interface import Artifact, CanonicalTensor, NotMeasured, Role
+from provenance_gate.artifact.sources.ahead import Rows, batches
+from provenance_gate.artifact.sources.coalesce import WIDE_GAP
 
 MAX_TOKENS, FEWEST_READ, MAX_VALUES = 2304, 768, 1 << 23
 """Shared tokens whose embeddings are read: fewer, but never below 768, of tables so wide that memory would suffer. They
@@ -92,13 +94,14 @@ def _rows(table: CanonicalTensor, ids: NDArray[np.int64]) -> NDArray[np.float32]
     """Rows by id, in the order of `ids`; neighbors are read together."""
     out = np.empty((len(ids), table.shape[1]), np.float32)
     order = np.argsort(ids, kind="stable")
+    ranked = ids[order]
+    starts = np.flatnonzero(np.diff(ranked, prepend=ranked[:1] - 2) > 1)
+    runs = [Rows(table, int(run[0]), int(run[-1]) + 1) for run in np.split(ranked, starts[1:]) if len(run)]
     at = 0
-    while at < len(order):
-        stop = at + 1
-        while stop < len(order) and ids[order[stop]] - ids[order[stop - 1]] <= 1:
-            stop += 1
-        first, last = int(ids[order[at]]), int(ids[order[stop - 1]])
-        block = table.read_rows(first, last + 1)
-        out[order[at:stop]] = block[ids[order[at:stop]] - first]
-        at = stop
+    for batch in batches(runs, gap=WIDE_GAP):
+        for run in batch:
+            block = table.read_rows(run.start, run.stop)
+            stop = int(np.searchsorted(ranked, run.stop))
+            out[order[at:stop]] = block[ranked[at:stop] - run.start]
+            at = stop
     return out

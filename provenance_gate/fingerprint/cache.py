@@ -10,6 +10,8 @@ Rules
   the key that was asked for, a digest that fits, and every signal. The digest is no signature: whoever can write as this user
   can forge an entry, as he could replace this program.
 - Only whole fingerprints are kept: no spot checks, nothing measured without reading weights.
+- What measuring took is kept with the entry and counted again when it is used: a report says the same, whether the entry was
+  there or not.
 - Whose model it is does not come from here: entries hold no name, files or claims, and `measure_cached` puts in those of the
   artifact at hand.
 """
@@ -34,6 +36,7 @@ from typing import Any
 from provenance_gate._version import __version__
 from provenance_gate.artifact.digests import manifest_sha256
 from provenance_gate.artifact.interface import Artifact, Claims, FileRecord, NotMeasured
+from provenance_gate.artifact.ranges import ReadCounter
 from provenance_gate.artifact.sources.interface import Options, Store
 from provenance_gate.errors import ProvenanceGateError
 from provenance_gate.fingerprint.container import fingerprint_bytes, load_fingerprint
@@ -43,17 +46,23 @@ from provenance_gate.fingerprint.observe import EXACT_LIMIT, Progress
 from provenance_gate.fingerprint.plan import SamplingPlan
 from provenance_gate.fingerprint.signals import SIGNALS
 
+Cost = tuple[int, int]
+"""Bytes and requests."""
 LIMIT = 2 << 30
 """Bytes of all entries together."""
 LARGEST_ENTRY = 256 << 20
 """Bytes; about 10 MB are expected for a 7B model (DESIGN 3.2)."""
 CACHE_KEY = "provenance_gate_cache_key"
 """The key of ``__metadata__`` under which an entry tells its own."""
+COST_KEY = "provenance_gate_cache_cost"
+"""The key under which an entry tells what measuring took: bytes and requests."""
 _KEY = re.compile(r"[0-9a-f]{64}")
+_COST = re.compile(r"([0-9]{1,18}) ([0-9]{1,7})")
 _ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
 _PARTIAL = re.compile(r"\.[0-9a-f]{64}\.\w+\.part")
 _STALE = 3600.0
 """Seconds after which an unfinished entry counts as left behind by a crash."""
+_FREE = (0, 0)
 _NOBODY = Subject("", (), Claims((), ()))
 _WEIGHT_SIGNALS = frozenset(s.name for s in SIGNALS if s.kind is SignalKind.WEIGHTS)
 _ALL_SIGNALS = frozenset(s.name for s in SIGNALS)
@@ -152,6 +161,11 @@ class FingerprintCache:
 
         Raises ValueError when `key` is not 64 hex digits.
         """
+        found = self.load_with_cost(key)
+        return None if found is None else found[0]
+
+    def load_with_cost(self, key: str) -> tuple[Fingerprint, Cost] | None:
+        """As `load`, with what measuring it took."""
         path = self._path(key)
         if not self._is_ours_alone() or not _exists(path):
             return None
@@ -163,13 +177,13 @@ class FingerprintCache:
                 os.utime(path)
         return found
 
-    def store(self, key: str, fingerprint: Fingerprint) -> None:
-        """Keep it, without its subject, if it is whole. Raises ValueError when `key` is not 64 hex digits."""
+    def store(self, key: str, fingerprint: Fingerprint, cost: Cost = _FREE) -> None:
+        """Keep it and what it cost, without its subject, if it is whole. Raises ValueError when `key` is not 64 hex digits."""
         path = self._path(key)
         if not is_whole(fingerprint):
             return
         try:
-            data = _with_key(fingerprint_bytes(replace(fingerprint, subject=_NOBODY)), key)
+            data = _with_key(fingerprint_bytes(replace(fingerprint, subject=_NOBODY)), key, cost)
         except (TypeError, ValueError):
             return
         if len(data) > min(self.limit, LARGEST_ENTRY):
@@ -233,6 +247,7 @@ def measure_cached(
     jobs: int = 2,
     progress: Progress | None = None,
     max_tier: int = 4,
+    counter: ReadCounter | None = None,
 ) -> Fingerprint:
     """`measure`, or what it gave before for the same content; the subject is always that of `artifact`.
 
@@ -242,17 +257,34 @@ def measure_cached(
         What the artifact's bytes are known to be. None: not known, measured anew and not kept.
     cache
         None: no cache.
+    counter
+        Of the artifact's reads. What an entry cost when it was measured is added to it; nothing else may read meanwhile.
     """
     whole = max_tier >= 4 and (artifact.weight_bytes <= EXACT_LIMIT if exact is None else exact)
     if cache is None or not identity or max_tier < 2:
         return measure(artifact, exact=exact, jobs=jobs, progress=progress, max_tier=max_tier)
     key = cache.key(identity, exact=whole)
-    found = cache.load(key)
-    if found is not None and found.parameters == artifact.parameters:
-        return replace(found, subject=Subject(artifact.name, artifact.files, artifact.claims))
+    found = cache.load_with_cost(key)
+    if found is not None and found[0].parameters == artifact.parameters:
+        _count(counter, found[1])
+        return replace(found[0], subject=Subject(artifact.name, artifact.files, artifact.claims))
+    before = _counted(counter)
     measured = measure(artifact, exact=whole, jobs=jobs, progress=progress, max_tier=max_tier)
-    cache.store(key, measured)
+    after = _counted(counter)
+    cache.store(key, measured, (after[0] - before[0], after[1] - before[1]))
     return measured
+
+
+def _counted(counter: ReadCounter | None) -> Cost:
+    return _FREE if counter is None else (counter.bytes_read, counter.requests)
+
+
+def _count(counter: ReadCounter | None, cost: Cost) -> None:
+    """Reads that were made when the entry was measured."""
+    if counter is not None and cost[1]:
+        counter.add(cost[0])
+        for _ in range(cost[1] - 1):
+            counter.add(0)
 
 
 def is_whole(fingerprint: Fingerprint) -> bool:
@@ -273,7 +305,7 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _believed(path: Path, key: str, largest: int) -> Fingerprint | None:
+def _believed(path: Path, key: str, largest: int) -> tuple[Fingerprint, Cost] | None:
     """The entry, if nothing speaks against it. What lies there is looked at before it is opened: opening a pipe would hang."""
     from safetensors import SafetensorError, safe_open
 
@@ -282,12 +314,14 @@ def _believed(path: Path, key: str, largest: int) -> Fingerprint | None:
         if not stat.S_ISREG(status.st_mode) or not _is_private(status) or status.st_size > largest:
             return None
         with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get(CACHE_KEY) != key:
-                return None
+            metadata = file.metadata() or {}
+        cost = _COST.fullmatch(metadata.get(COST_KEY, ""))
+        if metadata.get(CACHE_KEY) != key or cost is None:
+            return None
         found = load_fingerprint(path)
     except (*_UNBELIEVABLE, SafetensorError):
         return None
-    return replace(found, subject=_NOBODY) if is_whole(found) else None
+    return (replace(found, subject=_NOBODY), (int(cost[1]), int(cost[2]))) if is_whole(found) else None
 
 
 def _is_private(status: os.stat_result) -> bool:
@@ -297,11 +331,11 @@ def _is_private(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _with_key(data: bytes, key: str) -> bytes:
-    """A safetensors file with one more entry in its metadata. Offsets count from the end of the header: no array moves."""
+def _with_key(data: bytes, key: str, cost: Cost = _FREE) -> bytes:
+    """A safetensors file with two more entries in its metadata. Offsets count from the end of the header: no array moves."""
     size = int.from_bytes(data[:8], "little")
     header: dict[str, Any] = json.loads(data[8 : 8 + size])
-    header["__metadata__"][CACHE_KEY] = key
+    header["__metadata__"] |= {CACHE_KEY: key, COST_KEY: f"{cost[0]} {cost[1]}"}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data[8 + size :]

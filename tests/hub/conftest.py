@@ -29,6 +29,12 @@ class Waits:
         return Retry(tries, total, clock=self.clock, sleep=self.slept.append, jitter=lambda: 1.0)
 
 
+@pytest.fixture(autouse=True)
+def no_real_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where nobody listens, unless a test gives its own; the library's constants stay as they are."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+
 @pytest.fixture
 def waits() -> Waits:
     return Waits()

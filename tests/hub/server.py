@@ -329,7 +329,8 @@ class _Handler(BaseHTTPRequestHandler):
             content = Bytes(changed)
         self.send_response(status)
         for name, value in ({"Content-Length": str(content.size)} | headers).items():
-            self.send_header(name, value)
+            if value:
+                self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return

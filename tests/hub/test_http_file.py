@@ -16,7 +16,7 @@ from provenance_gate.artifact.ranges import ReadCounter
 from provenance_gate.artifact.sources.http import HttpClient
 from provenance_gate.artifact.sources.http_file import HttpFile, Pin
 from provenance_gate.artifact.sources.retry import Retry
-from provenance_gate.errors import ArtifactError, ChangedFileError
+from provenance_gate.errors import ArtifactError, ChangedFileError, RefusedError, UnreachableError
 
 from .contents import TINY, Bytes, Generated, Repository, generated_model
 from .server import LoopbackHub
@@ -174,7 +174,7 @@ def test_a_cut_connection_is_tried_again(served: LoopbackHub, client: HttpClient
 
 def test_a_fault_that_stays_ends_in_one_line(served: LoopbackHub, client: HttpClient, waits: Waits) -> None:
     served.fail(status=500, times=100)
-    refused(opened(served, client), ArtifactError, "bytes 100 to 150", "answers 500", "given up after 5 tries")
+    refused(opened(served, client), UnreachableError, "bytes 100 to 150", "answers 500", "given up after 5 tries")
     assert len(waits.slept) == 4
 
 
@@ -187,7 +187,7 @@ def test_retry_after_is_obeyed(served: LoopbackHub, client: HttpClient, waits: W
 
 def test_a_wait_beyond_the_limit_is_not_begun(served: LoopbackHub, client: HttpClient, waits: Waits) -> None:
     served.fail(origin="hub", status=429, headers={"Retry-After": "3600"}, times=9)
-    refused(opened(served, client), ArtifactError, "answers 429", "asks to wait 3600 s", "after 1 try")
+    refused(opened(served, client), UnreachableError, "answers 429", "asks to wait 3600 s", "after 1 try")
     assert waits.slept == []
 
 
@@ -195,7 +195,7 @@ def test_a_server_that_stalls_is_given_up(served: LoopbackHub) -> None:
     client = HttpClient(Retry(tries=2, first=0.01), timeout=0.2)
     served.fail(wait=30.0, times=9)
     began = time.monotonic()
-    refused(opened(served, client), ArtifactError, "given up after 2 tries")
+    refused(opened(served, client), UnreachableError, "given up after 2 tries")
     assert time.monotonic() - began < 10
 
 
@@ -203,7 +203,7 @@ def test_a_server_that_drips_is_given_up_in_bounded_time(served: LoopbackHub) ->
     client = HttpClient(Retry(tries=1), timeout=0.3)
     served.fail(drip=0.2, times=9)
     began = time.monotonic()
-    refused(opened(served, client), ArtifactError, "of 100,000 bytes in", size=100_000)
+    refused(opened(served, client), UnreachableError, "of 100,000 bytes in", size=100_000)
     assert time.monotonic() - began < 10
 
 
@@ -225,9 +225,9 @@ def test_a_session_that_somebody_else_closed_is_opened_again(served: LoopbackHub
     assert waits.slept == [0.5]
 
 
-def test_nobody_listening_is_an_artifact_error(client: HttpClient) -> None:
+def test_nobody_listening_is_an_unreachable_place(client: HttpClient) -> None:
     file = HttpFile("m.safetensors", "http://127.0.0.1:9/x", client, ReadCounter(), size=100)
-    refused(file, ArtifactError, "http://127.0.0.1:9", "given up", start=0)
+    refused(file, UnreachableError, "http://127.0.0.1:9", "given up", start=0)
 
 
 def test_an_expired_address_is_asked_for_again_once(served: LoopbackHub, client: HttpClient, waits: Waits) -> None:
@@ -242,7 +242,7 @@ def test_an_expired_address_is_asked_for_again_once(served: LoopbackHub, client:
 def test_an_address_that_is_always_refused_ends(served: LoopbackHub, client: HttpClient) -> None:
     file = opened(served, client)
     served.fail(status=403, times=100)
-    refused(file, ArtifactError, "answers 403")
+    refused(file, RefusedError, "answers 403")
     assert len(served.seen) == 2
 
 

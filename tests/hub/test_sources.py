@@ -137,11 +137,16 @@ def test_a_protocol_that_could_do_more_than_move_bytes_is_refused(source: str, w
 
 def test_a_missing_package_is_named() -> None:
     pytest.importorskip("fsspec")
-    for protocol, package in [("s3", "s3fs"), ("gs", "gcsfs")]:
+    extra = r"pip install 'provenance-gate\[{}\]'"
+    for protocol, package, words in [
+        ("s3", "s3fs", extra.format("s3")),
+        ("gs", "gcsfs", extra.format("gcs")),
+        ("oss", "ossfs", "pip install ossfs"),
+    ]:
         try:
             __import__(package)
         except ImportError:
-            with pytest.raises(UsageError, match=f"pip install {package}"):
+            with pytest.raises(UsageError, match=words):
                 open_store(f"{protocol}://bucket/model", Options(offline=False))
 
 

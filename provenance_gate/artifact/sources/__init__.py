@@ -8,7 +8,7 @@ from pathlib import Path
 
 from provenance_gate.artifact.sources.interface import Options, Store
 from provenance_gate.artifact.sources.local import LocalStore
-from provenance_gate.errors import ArtifactError, UsageError, one_line
+from provenance_gate.errors import ArtifactError, UnreachableError, UsageError, one_line
 
 __all__ = ["HubId", "LocalStore", "Options", "Store", "open_hub", "open_store", "parse_hub_id"]
 
@@ -71,8 +71,12 @@ def open_store(source: str, options: Options | None = None) -> Store:
     ------
     UsageError
         A spelling that names nothing, ``file://``, or a missing package.
+    UnreachableError
+        A remote place gives no answer, or offline mode keeps us from asking.
+    RefusedError
+        A remote place answers that there is no such model, or that we may not have it.
     ArtifactError
-        Nothing there, no access, unreachable.
+        Nothing there, or an answer that breaks the rules.
     """
     options = options or Options()
     scheme, mark, _ = source.partition("://")
@@ -92,14 +96,14 @@ def open_store(source: str, options: Options | None = None) -> Store:
     from provenance_gate.artifact.sources.hub_cache import is_offline
 
     if is_offline(options.offline) and scheme != "memory":
-        raise ArtifactError(f"{one_line(scheme, 20)}://: not reached: offline mode is enabled")
+        raise UnreachableError(f"{one_line(scheme, 20)}://: not reached: offline mode is enabled")
     if scheme in ("http", "https"):
         from provenance_gate.artifact.sources.http_store import HttpStore
 
-        return HttpStore(source)
+        return HttpStore(source, options=options)
     from provenance_gate.artifact.sources.fsspec_store import FsspecStore
 
-    return FsspecStore(source)
+    return FsspecStore(source, options)
 
 
 def open_hub(source: str, options: Options | None = None) -> Store:

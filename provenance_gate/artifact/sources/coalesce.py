@@ -17,6 +17,8 @@ from provenance_gate.artifact.ranges import RangeSource
 
 GAP = 64 << 10
 """Bytes. At 100 Mbit/s they take 5 ms, less than any round trip."""
+WIDE_GAP = 256 << 10
+"""Bytes. For work that reads whole matrices anyway: there a request costs more than the bytes between two rows."""
 LARGEST = 4 << 20
 """Bytes of a merged request. With `PARALLEL` of them under way and a full cache, memory stays below 50 MB."""
 PARALLEL = 8
@@ -128,6 +130,13 @@ class RangeCache:
             if (first, len(block)) == (start, size):
                 return block
             return block[start - first : start - first + size]
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        with self._lock:
+            self._blocks.clear()
+            self._starts.clear()
+            self.held = 0
 
     def _drop(self, key: str, start: int) -> None:
         self.held -= len(self._blocks.pop((key, start)))

@@ -10,15 +10,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from queue import Empty, Queue
 from threading import BoundedSemaphore, Thread
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from provenance_gate.artifact.sources.interface import Options
 from provenance_gate.artifact.sources.retry import Retry, TransientError
-from provenance_gate.errors import ArtifactError, one_line
+from provenance_gate.errors import ArtifactError, UnreachableError, one_line
 
 T = TypeVar("T")
 
@@ -58,7 +59,12 @@ class HttpClient:
     _slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(CONNECTIONS))
 
     def get(
-        self, name: str, url: str, headers: Mapping[str, str], wanted: Callable[[int, Mapping[str, str]], int]
+        self,
+        name: str,
+        url: str,
+        headers: Mapping[str, str],
+        wanted: Callable[[int, Mapping[str, str]], int],
+        seconds: float | None = None,
     ) -> Answer:
         """One request, no redirect followed.
 
@@ -68,13 +74,17 @@ class HttpClient:
             What messages call the file.
         wanted
             From status and headers the number of bytes of the body to read. The connection is cut behind them.
+        seconds
+            For the whole answer, give or take one `timeout`; None: `timeout`, and its size over `SLOWEST`.
 
         Raises
         ------
         TransientError
             No connection, a cut or a stalled one.
+        UnreachableError
+            Offline mode.
         ArtifactError
-            Offline mode, or an address that the client refuses.
+            An address that the client refuses.
         """
         session = self.session or _session()
         clock = self.retry.clock
@@ -83,7 +93,7 @@ class HttpClient:
             with _errors(name, url), _opened(session, url, headers, self.timeout) as (status, found, chunks):
                 limit = wanted(status, found)
                 body = bytearray()
-                deadline = began + self.timeout + limit / SLOWEST
+                deadline = began + (self.timeout + limit / SLOWEST if seconds is None else seconds)
                 if limit:
                     for chunk in chunks:
                         body += chunk[: limit - len(body)]
@@ -92,6 +102,16 @@ class HttpClient:
                         if clock() > deadline:
                             raise TransientError(f"{len(body):,} of {limit:,} bytes in {clock() - began:.0f} s")
                 return Answer(status, found, bytes(body))
+
+
+def client_of(options: Options) -> HttpClient:
+    """A client as patient as `options` say."""
+    retry = Retry()
+    if options.tries is not None:
+        retry = replace(retry, tries=options.tries)
+    if options.timeout is not None:
+        retry = replace(retry, total=options.timeout)
+    return HttpClient(retry, options.timeout or default_timeout())
 
 
 def _session() -> Any:
@@ -139,6 +159,32 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", default if parts.port is None else parts.port
 
 
+def headers_for(headers: Mapping[str, str], first: str, url: str) -> dict[str, str]:
+    """`headers` meant for the host of `first`, as they may be sent to `url`: to another host no secrets."""
+    same = origin_of(url) == origin_of(first)
+    return {k: v for k, v in headers.items() if same or k.lower() not in ("authorization", "cookie")}
+
+
+def next_address(name: str, url: str, location: str) -> str:
+    """The absolute address that `url` leads to. Raises ArtifactError for anything but a plain one, and without encryption."""
+    if not location or len(location) > 16384:
+        raise ArtifactError(f"{name}: {host_of(url)} redirects without a usable Location")
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        origin_of(target)
+    except ValueError:
+        parts = None
+    # Parsers disagree about such addresses, and the token depends on who the host is.
+    if parts is None or "@" in parts.netloc or "\\" in target or not target.isprintable() or " " in target:
+        raise ArtifactError(f"{name}: {host_of(url)} redirects to no plain address")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ArtifactError(f"{name}: {host_of(url)} redirects to {host_of(target)}, not an HTTP address")
+    if parts.scheme == "http" and urlsplit(url).scheme == "https":
+        raise ArtifactError(f"{name}: {host_of(url)} redirects to {host_of(target)}, without encryption")
+    return target
+
+
 def host_of(url: str) -> str:
     """Scheme, host and port for messages; nothing that can hold a secret."""
     try:
@@ -156,7 +202,7 @@ def _errors(name: str, url: str) -> Iterator[None]:
     try:
         yield
     except OfflineModeIsEnabled as error:
-        raise ArtifactError(f"{name}: {host_of(url)} is not reached: offline mode is enabled") from error
+        raise UnreachableError(f"{name}: {host_of(url)} is not reached: offline mode is enabled") from error
     except transport_errors() as error:
         # The text of client errors may hold the whole address, signature included.
         raise TransientError(f"{host_of(url)}: {type(error).__name__}") from error

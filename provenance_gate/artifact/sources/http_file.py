@@ -6,20 +6,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
-from urllib.parse import urljoin, urlsplit
 
 from provenance_gate.artifact.ranges import ReadCounter
-from provenance_gate.artifact.sources.http import Answer, HttpClient, host_of, origin_of
+from provenance_gate.artifact.sources.http import (
+    Answer,
+    HttpClient,
+    headers_for,
+    host_of,
+    next_address,
+    origin_of,
+)
 from provenance_gate.artifact.sources.retry import TransientError, seconds_of
-from provenance_gate.errors import ArtifactError, ChangedFileError, one_line
+from provenance_gate.errors import ArtifactError, ChangedFileError, RefusedError, UnreachableError, one_line
 
 SMALL = 1 << 20
 """Bytes. From a server without ranges, reads that end below are taken from the start of the file."""
 MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 """What storage answers when a signed address has run out; asked for again at the first address, once."""
-AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REFUSED = frozenset({401, 403, 404, 410, 451})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _HUB = {
     "GatedRepo": "access to this repository must be granted on its page first; then log in or set HF_TOKEN",
@@ -83,8 +89,12 @@ class HttpFile:
 
         Raises
         ------
+        UnreachableError
+            No whole answer after all tries.
+        RefusedError
+            The server has no such file, or does not give it to us.
         ArtifactError
-            The server refuses, does not know ranges, or stays unreachable after all tries.
+            It does not know ranges, or answers something else than was asked.
         ChangedFileError
             Its entity tag, length or commit is another than before.
         """
@@ -103,7 +113,7 @@ class HttpFile:
                 if not attempts.again(error):
                     asked = "" if error.wait is None else f"; it asks to wait {error.wait:.0f} s"
                     tries = "1 try" if attempts.made == 1 else f"{attempts.made} tries"
-                    raise ArtifactError(
+                    raise UnreachableError(
                         f"{self.name}: bytes {start} to {start + size}: {error}{asked}; given up after {tries}"
                     ) from error
 
@@ -112,14 +122,14 @@ class HttpFile:
             remembered = self._final
         if remembered is not None:
             answer = self._ask(remembered, start, size)
-            if answer.status not in _EXPIRED and answer.status not in _REDIRECTS:
+            if answer.status not in _EXPIRED and answer.status not in REDIRECTS:
                 return self._content(answer, remembered, start, size)
             with self._lock:
                 self._final = None
         url = self._origin
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._ask(url, start, size)
-            if answer.status not in _REDIRECTS:
+            if answer.status not in REDIRECTS:
                 data = self._content(answer, url, start, size)
                 with self._lock:
                     self._final = url if url != self._origin else None
@@ -129,12 +139,11 @@ class HttpFile:
                 # The hub itself vouches for the content, so a new address may carry another entity tag.
                 with self._lock:
                     self._etag = None
-            url = self._next(url, answer.headers.get("location", ""))
+            url = next_address(self.name, url, answer.headers.get("location", ""))
         raise ArtifactError(f"{self.name}: more than {MAX_REDIRECTS} redirects")
 
     def _ask(self, url: str, start: int, size: int) -> Answer:
-        same_host = origin_of(url) == origin_of(self._origin)
-        headers = {k: v for k, v in self._headers.items() if same_host or k.lower() not in ("authorization", "cookie")}
+        headers = headers_for(self._headers, self._origin, url)
         headers |= {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
         with self._lock:
             if self._etag is not None and not self._etag.startswith("W/"):
@@ -150,31 +159,11 @@ class HttpFile:
         self._counter.add(len(answer.body))
         return answer
 
-    def _next(self, url: str, location: str) -> str:
-        if not location or len(location) > 16384:
-            raise ArtifactError(f"{self.name}: {host_of(url)} redirects without a usable Location")
-        try:
-            target = urljoin(url, location)
-            parts = urlsplit(target)
-            origin_of(target)
-        except ValueError:
-            parts = None
-        # Parsers disagree about such addresses, and the token depends on who the host is.
-        if parts is None or "@" in parts.netloc or "\\" in target or not target.isprintable() or " " in target:
-            raise ArtifactError(f"{self.name}: {host_of(url)} redirects to no plain address")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ArtifactError(f"{self.name}: {host_of(url)} redirects to {host_of(target)}, not an HTTP address")
-        if parts.scheme == "http" and urlsplit(url).scheme == "https":
-            raise ArtifactError(f"{self.name}: {host_of(url)} redirects to {host_of(target)}, without encryption")
-        return target
-
     def _content(self, answer: Answer, url: str, start: int, size: int) -> bytes:
         status, headers = answer.status, answer.headers
-        if status in AGAIN:
-            wait = seconds_of(headers.get("retry-after")) if status in (429, 503) else None
-            raise TransientError(f"{host_of(url)} answers {status}", wait)
+        check_passing(status, headers, host_of(url))
         if status not in (200, 206, 416):
-            raise ArtifactError(f"{self.name}: {refusal(status, headers, host_of(url))}")
+            raise refusal(self.name, status, headers, host_of(url))
         if headers.get("content-encoding", "identity").lower() not in ("identity", ""):
             raise ArtifactError(f"{self.name}: {host_of(url)} sends compressed bytes, which have no ranges")
         if origin_of(url) == origin_of(self._origin):
@@ -254,11 +243,18 @@ def plain_etag(etag: str) -> str:
     return etag.strip().removeprefix("W/").strip('"')
 
 
-def refusal(status: int, headers: Mapping[str, str], host: str) -> str:
+def check_passing(status: int, headers: Mapping[str, str], host: str) -> None:
+    """Raises TransientError for an answer that may be another one later."""
+    if status in (408, 425, 429) or 500 <= status < 600:
+        wait = seconds_of(headers.get("retry-after")) if status in (429, 503) else None
+        raise TransientError(f"{host} answers {status}", wait)
+
+
+def refusal(name: str, status: int, headers: Mapping[str, str], host: str) -> ArtifactError:
     """One line about an answer that no retry will change."""
     code = headers.get("x-error-code", "")
-    if code in _HUB:
-        return f"{host} answers {status}: {_HUB[code]}"
     text = one_line(headers.get("x-error-message", ""), 160)
     hint = "; log in or set HF_TOKEN" if status in (401, 403) and not text else ""
-    return f"{host} answers {status}" + (f": {text}" if text else hint)
+    said = _HUB.get(code, text)
+    error = RefusedError if status in _REFUSED else ArtifactError
+    return error(f"{name}: {host} answers {status}" + (f": {said}" if said else hint))

@@ -1,60 +1,32 @@
 """A model on the Hugging Face Hub, read by ranges at one commit.
 
 The revision is resolved to a commit first, and every later request names that commit. huggingface_hub finds the address of
-the hub, the token and the list of files; what the list promises of a file (size, SHA-256 of LFS files, git blob id of the
-others) is compared with what arrives. Files that the hub's cache holds whole are read from there.
+the hub and the token; what the hub's list promises of a file (size, SHA-256 of LFS files, git blob id of the others) is
+compared with what arrives. Files that the hub's cache holds whole are read from there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
+from urllib.parse import quote
 
 from provenance_gate.artifact.interface import FileRecord, Sha256
-from provenance_gate.artifact.inventory import MAX_FILES
 from provenance_gate.artifact.ranges import LocalFile, RangeSource, ReadCounter
 from provenance_gate.artifact.sources.coalesce import PrefetchedSource, RangeCache
-from provenance_gate.artifact.sources.http import HttpClient, default_timeout, host_of, transport_errors, within
-from provenance_gate.artifact.sources.http_file import AGAIN, HttpFile, Pin, refusal
+from provenance_gate.artifact.sources.http import HttpClient, client_of, host_of
+from provenance_gate.artifact.sources.http_file import HttpFile, Pin
+from provenance_gate.artifact.sources.hub_api import HubApi, HubFile
 from provenance_gate.artifact.sources.hub_cache import cached_file
 from provenance_gate.artifact.sources.interface import Options, Progress
-from provenance_gate.artifact.sources.listing import (
-    digest_source,
-    read_whole,
-    records,
-    remote_path,
-    remote_size,
-)
-from provenance_gate.artifact.sources.retry import TransientError, seconds_of
-from provenance_gate.errors import ArtifactError, ChangedFileError, MalformedFileError, one_line
+from provenance_gate.artifact.sources.listing import LARGEST_UNDECLARED, digest_source, read_whole, records, undeclared
+from provenance_gate.errors import ArtifactError, ChangedFileError, UnreachableError, one_line
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
-LARGEST_UNDECLARED = 256 << 20
-"""Bytes. A larger file without a digest in the hub's list is not downloaded to compute one."""
-_SHA = re.compile(r"[0-9a-f]{64}")
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_BLOB = re.compile(r"[0-9a-f]{40}")
-_PAGE = 1000
-"""Files that the hub lists in one answer."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """What the hub's list says of one file."""
-
-    size: int
-    sha256: Sha256 | None
-    blob: str | None
 
 
 class HubStore:
@@ -71,8 +43,12 @@ class HubStore:
 
     Raises
     ------
+    UnreachableError
+        No answer of the hub, now or a moment ago.
+    RefusedError
+        Not found, or no access; the message says what to do.
     ArtifactError
-        Not found, no access, unreachable, or an answer that breaks the rules; the message says what to do.
+        An answer that breaks the rules, or an id that is none.
     """
 
     def __init__(
@@ -87,12 +63,19 @@ class HubStore:
         self.repo_id, self.folder = repo_id, folder
         self.counter = ReadCounter()
         self._options = options
-        self._client = client or HttpClient(timeout=default_timeout())
+        self._client = client or client_of(options)
         self._endpoint = endpoint_of(options)
         self._cache = RangeCache()
         self._where = f"hf://{repo_id}" + (f"@{one_line(revision, 80)}" if revision else "")
-        self.commit, self._listing = self._list(revision)
         self._headers = _headers(options)
+        _check_id(repo_id, self._where)
+        api = HubApi(repo_id, self._endpoint, self._client, self._headers, self.counter, self._where)
+
+        def ask() -> tuple[str, dict[PurePosixPath, HubFile]]:
+            commit = api.commit(revision)
+            return commit, api.files(commit, folder)
+
+        self.commit, self._listing = self._reached(ask)
         self._sources: dict[PurePosixPath, RangeSource] = {}
 
     @property
@@ -107,7 +90,8 @@ class HubStore:
 
     def files(self) -> tuple[FileRecord, ...]:
         """Every file at the commit; the first bytes of each are read, and kept for the readers of headers."""
-        return records({path: entry.size for path, entry in self._listing.items()}, self._where, self._head)
+        sizes = {path: entry.size for path, entry in self._listing.items()}
+        return self._reached(lambda: records(sizes, self._where, self._head))
 
     def read_small(self, record: FileRecord, limit: int) -> bytes:
         """The whole of a file, compared with the digest that the hub states for it."""
@@ -120,23 +104,38 @@ class HubStore:
         return self._source(record.path)
 
     def digests(
-        self, files: Sequence[FileRecord], jobs: int = 2, progress: Progress | None = None
+        self, files: Sequence[FileRecord], jobs: int = 2, progress: Progress | None = None, *, whole: bool = False
     ) -> tuple[FileRecord, ...]:
         """LFS files: as the hub states them. Others are read whole and compared with their git blob id."""
-        return tuple(self._with_digest(f, progress) for f in files)
+        return tuple(self._with_digest(f, progress, whole=whole) for f in files)
+
+    def forget(self) -> None:
+        """Drop what was fetched ahead."""
+        self._cache.clear()
 
     def declared_sha256(self, record: FileRecord) -> Sha256 | None:
         """What the hub states, for files that it keeps in LFS."""
         return self._listing[record.path].sha256
 
-    def _with_digest(self, record: FileRecord, progress: Progress | None) -> FileRecord:
+    def _reached(self, ask: Callable[[], T]) -> T:
+        """First contact: a place that gave no answer a moment ago is not waited for again."""
+        silence, patience = self._options.silence, self._client.retry.total
+        if silence.is_silent(self._endpoint, patience):
+            raise UnreachableError(f"{self._where}: {host_of(self._endpoint)} gave no answer a moment ago")
+        try:
+            return ask()
+        except UnreachableError:
+            silence.note(self._endpoint, patience)
+            raise
+
+    def _with_digest(self, record: FileRecord, progress: Progress | None, *, whole: bool) -> FileRecord:
         declared = self._listing[record.path].sha256
         if declared is not None:
             if progress:
                 progress(record.size)
             return replace(record, sha256=declared, declared=True)
-        if record.size > LARGEST_UNDECLARED:
-            raise ArtifactError(f"{record.path}: {record.size:,} bytes, for which the hub states no SHA-256")
+        if not whole and record.size > LARGEST_UNDECLARED:
+            return replace(record, sha256=undeclared(record, "the hub"))
         source = self._source(record.path)
         blob, counted = hashlib.sha1(b"blob %d\0" % record.size, usedforsecurity=False), _Also(source)
         counted.also = blob.update
@@ -158,9 +157,7 @@ class HubStore:
             held = LocalFile(local, name, self.counter)
             if held.size == entry.size:
                 return held
-        from huggingface_hub import hf_hub_url
-
-        url = hf_hub_url(self.repo_id, full, revision=self.commit, endpoint=self._endpoint)
+        url = f"{self._endpoint}/{self.repo_id}/resolve/{self.commit}/{quote(full)}"
         pin = Pin(entry.sha256, self.commit)
         remote = HttpFile(name, url, self._client, self.counter, size=entry.size, headers=self._headers, pin=pin)
         return PrefetchedSource(remote, self._cache, str(path))
@@ -189,94 +186,6 @@ class HubStore:
         if stated is not None and stated != found:
             raise ChangedFileError(f"{path}: its bytes do not have the git blob id that the hub states, {stated}")
 
-    def _list(self, revision: str | None) -> tuple[str, dict[PurePosixPath, HubFile]]:
-        from huggingface_hub import HfApi
-
-        api = HfApi(endpoint=self._endpoint, token=self._options.token, library_name="provenance-gate")
-        timeout = self._client.timeout
-        # Only the commit: the rest of the answer repeats the model card, which the library would parse.
-        info = self._asked(lambda: api.model_info(self.repo_id, revision=revision, expand=["sha"], timeout=timeout))
-        commit = info.sha
-        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-            raise MalformedFileError(f"{self._where}: the hub tells no commit, but {one_line(repr(commit), 60)}")
-        if revision is not None and _COMMIT.fullmatch(revision) and commit != revision:
-            raise ChangedFileError(f"{self._where}: the hub answers for commit {commit}")
-        entries = self._asked(lambda: list(islice(self._tree(api, commit), MAX_FILES + 1)))
-        inside = f"{self.folder}/" if self.folder else ""
-        found: dict[PurePosixPath, HubFile] = {}
-        for entry in entries:
-            full = str(remote_path(entry.path, self._where))
-            if not full.startswith(inside):
-                continue
-            path = PurePosixPath(full.removeprefix(inside))
-            if path in found:
-                raise MalformedFileError(f"{self._where}: {path} is listed twice")
-            found[path] = self._entry(entry, path)
-        if len(entries) > MAX_FILES:
-            raise ArtifactError(f"{self._where}: more than {MAX_FILES:,} files")
-        if not found:
-            raise ArtifactError(f"{self._where}: no files" + (f" below {self.folder}" if self.folder else ""))
-        return commit, found
-
-    def _tree(self, api: HfApi, commit: str) -> Iterator[RepoFile]:
-        from huggingface_hub.hf_api import RepoFile
-
-        for number, entry in enumerate(api.list_repo_tree(self.repo_id, recursive=True, revision=commit)):
-            if number and not number % _PAGE:
-                self.counter.add(0)
-            if isinstance(entry, RepoFile):
-                yield entry
-
-    def _entry(self, entry: Any, path: PurePosixPath) -> HubFile:
-        size = remote_size(entry.size, self._where, path)
-        blob = entry.blob_id
-        if blob is not None and (not isinstance(blob, str) or not _BLOB.fullmatch(blob)):
-            raise MalformedFileError(f"{self._where}: {path}: blob id {one_line(repr(blob), 60)}")
-        if entry.lfs is None:
-            return HubFile(size, None, blob)
-        sha256, stored = entry.lfs.sha256, entry.lfs.size
-        if not isinstance(sha256, str) or not _SHA.fullmatch(sha256) or stored != size:
-            raise MalformedFileError(f"{self._where}: {path}: LFS metadata without a SHA-256, or of another size")
-        return HubFile(size, Sha256(sha256), None)
-
-    def _asked(self, ask: Callable[[], T]) -> T:
-        """Call huggingface_hub, retrying as file reads do, and say its errors in one line."""
-        attempts = self._client.retry.begin()
-        while True:
-            try:
-                return self._call(ask)
-            except TransientError as error:
-                if not attempts.again(error):
-                    asked = "" if error.wait is None else f"; it asks to wait {error.wait:.0f} s"
-                    raise ArtifactError(
-                        f"{self._where}: {error}{asked}; given up after {attempts.made} tries"
-                    ) from error
-
-    def _call(self, ask: Callable[[], T]) -> T:
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-        host = host_of(self._endpoint)
-        self.counter.add(0)
-        try:
-            return within(self._client.retry.total, ask)
-        except HFValidationError as error:
-            raise ArtifactError(f"{self._where}: not the id of a hub repository") from error
-        except OfflineModeIsEnabled as error:
-            raise ArtifactError(f"{self._where}: not reached: offline mode is enabled") from error
-        except HfHubHTTPError as error:
-            answer: Any = error.response
-            status, headers = answer.status_code, {k.lower(): v for k, v in answer.headers.items()}
-            if status in AGAIN:
-                wait = seconds_of(headers.get("retry-after")) if status in (429, 503) else None
-                raise TransientError(f"{host} answers {status}", wait) from error
-            raise ArtifactError(f"{self._where}: {refusal(status, headers, host)}") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise MalformedFileError(f"{self._where}: {host} sends an answer that is not understood") from error
-        except RuntimeError as error:
-            raise TransientError(f"{host}: the session was closed") from error
-        except transport_errors() as error:
-            raise TransientError(f"{host}: {type(error).__name__}") from error
-
 
 class _Also:
     """A source whose bytes are handed to one more reader."""
@@ -289,6 +198,16 @@ class _Also:
         data = self._source.read(start, size)
         self.also(data)
         return data
+
+
+def _check_id(repo_id: str, where: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ArtifactError(f"{where}: not the id of a hub repository") from error
 
 
 def endpoint_of(options: Options) -> str:

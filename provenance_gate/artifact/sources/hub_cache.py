@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from provenance_gate.errors import ArtifactError, one_line
+from provenance_gate.errors import UnreachableError, one_line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -32,8 +32,8 @@ def snapshot(repo_id: str, revision: str | None, cache_dir: str | None) -> tuple
 
     Raises
     ------
-    ArtifactError
-        The cache does not hold this revision.
+    UnreachableError
+        The cache does not hold this revision, and the hub may not be asked.
     """
     folder, wanted = _folder(repo_id, cache_dir), revision or "main"
     missing = f"hf://{repo_id}: offline, and the hub's cache does not hold revision {one_line(wanted, 80)}"
@@ -41,15 +41,15 @@ def snapshot(repo_id: str, revision: str | None, cache_dir: str | None) -> tuple
     if not _COMMIT.fullmatch(wanted):
         ref = folder / "refs" / wanted
         if not ref.resolve().is_relative_to((folder / "refs").resolve()):
-            raise ArtifactError(missing)
+            raise UnreachableError(missing)
         try:
             with ref.open("rb") as file:
                 commit = file.read(128).decode("ascii").strip()
         except (OSError, ValueError) as error:
-            raise ArtifactError(missing) from error
+            raise UnreachableError(missing) from error
     path = folder / "snapshots" / commit
     if not _COMMIT.fullmatch(commit) or not path.is_dir():
-        raise ArtifactError(missing)
+        raise UnreachableError(missing)
     return commit, path
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from provenance_gate.artifact.interface import FileRecord
 from provenance_gate.artifact.ranges import RangeSource, ReadCounter
+from provenance_gate.artifact.sources.retry import Silence
+from provenance_gate.errors import UsageError
 
 Progress = Callable[[int], None]
 """Called with the number of bytes hashed since the last call."""
@@ -44,9 +46,16 @@ class Store(Protocol):
         ...
 
     def digests(
-        self, files: Sequence[FileRecord], jobs: int = 2, progress: Progress | None = None
+        self, files: Sequence[FileRecord], jobs: int = 2, progress: Progress | None = None, *, whole: bool = False
     ) -> tuple[FileRecord, ...]:
-        """`files` with their SHA-256. A place that states digests itself is believed, and the record says so."""
+        """`files` with their SHA-256. A place that states digests itself is believed, and the record says so.
+
+        Large remote files of which nobody states a digest keep a NotMeasured one, unless `whole` asks to read them.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Drop what was fetched ahead: what is read next costs the same, whatever was read before."""
         ...
 
 
@@ -64,9 +73,25 @@ class Options:
         Address of the hub, for mirrors.
     cache_dir
         The hub's cache folder.
+    tries
+        Requests in all for one piece of work, the first included; None: 5.
+    timeout
+        Seconds, 0 < timeout: in all until a place answers at all, and until the next bytes arrive. None: 30 in all, and
+        HF_HUB_DOWNLOAD_TIMEOUT for the next bytes.
+    silence
+        Places that gave no answer. Shared by the copies that `dataclasses.replace` makes: a dead hub costs one wait in a run.
     """
 
     offline: bool | None = None
     token: str | bool | None = None
     endpoint: str | None = None
     cache_dir: str | None = None
+    tries: int | None = None
+    timeout: float | None = None
+    silence: Silence = field(default_factory=Silence, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.tries is not None and self.tries < 1:
+            raise UsageError(f"tries: {self.tries}, expected 1 or more")
+        if self.timeout is not None and not 0.0 < self.timeout < 86_400.0:
+            raise UsageError(f"timeout: {self.timeout}, expected more than 0 seconds and less than a day")

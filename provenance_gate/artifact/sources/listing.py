@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from provenance_gate.artifact.interface import FileRecord, Sha256
+from provenance_gate.artifact.interface import FileRecord, NotMeasured, Sha256
 from provenance_gate.artifact.inventory import MAX_DEPTH, MAX_FILES, check_name, record_of
 from provenance_gate.artifact.ranges import RangeSource
 from provenance_gate.artifact.sources.coalesce import PARALLEL
@@ -17,8 +17,12 @@ from provenance_gate.errors import ArtifactError, MalformedFileError, PathEscape
 
 HEAD = 64 << 10
 """Bytes of a file that are read at once when it is listed: most headers and small files fit."""
+MAX_NAME = 4096
+"""Characters of a path, as on most file systems."""
 MAX_HEADS = 1000
 """Files whose first bytes are read: all at the root and all that are called weights; more is refused."""
+LARGEST_UNDECLARED = 256 << 20
+"""Bytes. A larger remote file of which nobody states a digest is not fetched to compute one, unless that is asked for."""
 _BLOCK = 4 << 20
 _LARGEST = 2**63 - 1
 
@@ -27,6 +31,8 @@ def remote_path(text: object, where: str) -> PurePosixPath:
     """The path of a remote file below the root. Raises MalformedFileError, PathEscapeError."""
     if not isinstance(text, str) or not text:
         raise MalformedFileError(f"{where}: a file without a name")
+    if len(text) > MAX_NAME:
+        raise ArtifactError(f"{where}: {one_line(text, 120)}: a name of {len(text):,} characters")
     parts = text.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in text:
         raise PathEscapeError(f"{where}: {one_line(repr(text), 120)} is not the name of a file below it")
@@ -114,8 +120,16 @@ def digest_source(source: RangeSource, progress: Progress | None = None) -> Sha2
     return Sha256(digest.hexdigest())
 
 
+def undeclared(record: FileRecord, place: str) -> NotMeasured:
+    """Why a large remote file has no digest."""
+    name = one_line(str(record.path), 120)
+    return NotMeasured(
+        f"{name}: {record.size:,} bytes, of which {place} states no SHA-256; --exact fetches and hashes them"
+    )
+
+
 def digest_all(
-    files: Sequence[FileRecord], jobs: int, digest: Callable[[FileRecord], Sha256]
+    files: Sequence[FileRecord], jobs: int, digest: Callable[[FileRecord], Sha256 | NotMeasured]
 ) -> tuple[FileRecord, ...]:
     """`files` with the digests that `digest` computes, at most `jobs` at once."""
     largest_first = sorted(files, key=lambda f: -f.size)

@@ -47,7 +47,10 @@ class LocalStore:
         return LocalFile(path, one_line(str(record.path)), self.counter)
 
     def digests(
-        self, files: Sequence[FileRecord], jobs: int = 2, progress: Progress | None = None
+        self, files: Sequence[FileRecord], jobs: int = 2, progress: Progress | None = None, *, whole: bool = True
     ) -> tuple[FileRecord, ...]:
-        """See `digests.digest_files`."""
+        """See `digests.digest_files`. Files on disk are always read whole."""
         return digest_files(self.root, files, jobs, progress)
+
+    def forget(self) -> None:
+        """Nothing is fetched ahead."""

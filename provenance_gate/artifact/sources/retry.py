@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from threading import Lock
 
 _LARGEST_HEADER = 64
 
@@ -53,6 +54,11 @@ class Attempts:
         self._retry, self._began = retry, began
         self.made = 0
 
+    @property
+    def left(self) -> float:
+        """Seconds in which a try may still begin, 0 or more."""
+        return max(0.0, self._retry.total - (self._retry.clock() - self._began))
+
     def again(self, error: TransientError) -> bool:
         """Wait, and say whether to try again; False when tries or time are used up, without waiting."""
         retry = self._retry
@@ -65,6 +71,35 @@ class Attempts:
             return False
         retry.sleep(wait)
         return True
+
+
+class Silence:
+    """Places that gave no answer, so that one run does not wait for the same dead place again and again. Thread safe.
+
+    Parameters
+    ----------
+    lasting
+        Seconds until a place is asked again.
+    """
+
+    def __init__(self, lasting: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lasting, self._clock = lasting, clock
+        self._lock = Lock()
+        self._silent: dict[str, tuple[float, float]] = {}
+
+    def note(self, place: str, patience: float) -> None:
+        """No answer from `place`, though there was time for one: `patience` seconds."""
+        with self._lock:
+            self._silent[place] = self._clock(), max(patience, self._patience(place))
+
+    def is_silent(self, place: str, patience: float) -> bool:
+        """Whether `place` gave no answer a moment ago to somebody who had no less patience."""
+        with self._lock:
+            return self._patience(place) >= patience
+
+    def _patience(self, place: str) -> float:
+        when, patience = self._silent.get(place, (0.0, -1.0))
+        return patience if self._clock() - when < self._lasting else -1.0
 
 
 def seconds_of(header: str | None, now: float | None = None) -> float | None:
