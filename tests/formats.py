@@ -196,17 +196,41 @@ def write_gguf(folder: Path, tensors: Tensors, kind: str) -> Path:
     return folder
 
 
+def native(tensors: Tensors) -> Tensors:
+    """The names and the rows of q and k of Mistral's own code (`consolidated.safetensors`)."""
+    inside = {
+        "self_attn.q_proj": "attention.wq", "self_attn.k_proj": "attention.wk", "self_attn.v_proj": "attention.wv",
+        "self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1", "mlp.up_proj": "feed_forward.w3",
+        "mlp.down_proj": "feed_forward.w2", "input_layernorm": "attention_norm", "post_attention_layernorm": "ffn_norm",
+    }  # fmt: skip
+    outside = {"model.embed_tokens": "tok_embeddings", "model.norm": "norm", "lm_head": "output"}
+    made = {}
+    for name, value in tensors.items():
+        path = name.removesuffix(".weight")
+        if path not in outside:
+            _, _, layer, rest = path.split(".", 3)
+            if rest.endswith(("q_proj", "k_proj")):
+                value = gguf_file.permuted(value, HEADS if rest.endswith("q_proj") else GROUPS)
+        made[f"{outside[path] if path in outside else f'layers.{layer}.{inside[rest]}'}.weight"] = value
+    return made
+
+
 def write_torch(folder: Path, tensors: Tensors) -> Path:
     """pytorch_model.bin in the zip layout."""
+    _papers(folder)
+    (folder / "pytorch_model.bin").write_bytes(torch_bytes(tensors))
+    return folder
+
+
+def torch_bytes(tensors: Tensors) -> bytes:
+    """A checkpoint in the zip layout."""
     items, storages = {}, {}
     for key, (name, value) in enumerate(tensors.items()):
         strides = (value.shape[1], 1) if value.ndim == 2 else (1,)
         store = torch_file.storage(str(key), value.size)
         items[name] = torch_file.tensor(store, value.shape, strides)
         storages[str(key)] = value.astype("<f4").tobytes()
-    _papers(folder)
-    (folder / "pytorch_model.bin").write_bytes(torch_file.modern(torch_file.ordered(items), storages))
-    return folder
+    return torch_file.modern(torch_file.ordered(items), storages)
 
 
 Writer = Callable[[Path, Tensors], Path]

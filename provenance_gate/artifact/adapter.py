@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from provenance_gate.artifact.adapterkinds import other_parts, type_of_part
 from provenance_gate.artifact.configfacts import describe
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, Artifact, Component, NotMeasured, StoredTensor
 from provenance_gate.artifact.jsonfile import load_json_object
@@ -87,14 +88,16 @@ class AdapterModule:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA adapter. `saved` are whole tensors beside the pairs (modules_to_save, biases); `unread` counts pairs of
-    another kind (convolutions, expert stacks) whose fit is not checked.
+    """A PEFT adapter. `saved` are whole tensors beside the pairs (modules_to_save, biases); `unread` counts pairs of another
+    kind (convolutions, expert stacks) whose fit is not checked. `unread_type`: not LoRA but this type, of which nothing is
+    read; "" for LoRA.
     """
 
     config: AdapterConfig | NotMeasured
     modules: tuple[AdapterModule, ...]
     saved: tuple[StoredTensor, ...] = ()
     unread: int = 0
+    unread_type: str = ""
 
 
 def parse_adapter_config(data: bytes) -> AdapterConfig:
@@ -120,8 +123,9 @@ def parse_adapter_config(data: bytes) -> AdapterConfig:
 def read_adapter(artifact: Artifact, config: bytes | None) -> Adapter | NotMeasured:
     """The LoRA pairs of an artifact; `config` holds the bytes of its adapter_config.json.
 
-    NotMeasured where there is no LoRA pair, or where matrices that no adapter holds lie beside the pairs: a model with a pair
-    put beside it is compared as the model that it is.
+    Of another type (LoHa, LoKr, IA3 ...), told by the names of its parts, only the type. NotMeasured where there are no such
+    names, or where matrices that no adapter holds lie beside them: a model with a pair put beside it is compared as the model
+    that it is.
 
     Raises
     ------
@@ -129,19 +133,25 @@ def read_adapter(artifact: Artifact, config: bytes | None) -> Adapter | NotMeasu
         A field of the config is wrong; a pair lacks its partner, is stored twice, or its shapes contradict each other.
     """
     parsed = NotMeasured(f"no {ADAPTER_CONFIG}") if config is None else parse_adapter_config(config)
-    if isinstance(parsed, AdapterConfig) and (parsed.peft_type or "LORA").upper() != "LORA":
-        return NotMeasured(f"an adapter of type {one_line(parsed.peft_type or '', 40)}: only LoRA adapters are read")
     parts, saved = _sorted_out(artifact.stored)
-    if not parts:
+    kind, others = ("", []) if parts else other_parts(saved)
+    if others:
+        saved = [t for t in saved if t not in others]
+    if not parts and not others:
         return NotMeasured("no LoRA pair among the tensors")
     whole = _body_matrices(saved)
     if whole:
-        return NotMeasured(f"LoRA pairs beside {whole} whole attention or feed-forward matrices: not an adapter alone")
+        return NotMeasured(
+            f"adapter parts beside {whole} whole attention or feed-forward matrices: not an adapter alone"
+        )
     saveable = set(() if isinstance(parsed, NotMeasured) else parsed.modules_to_save)
     strays = [t for t in saved if len(t.shape) > 1 and not _is_saved(t.name, saveable)]
     if strays:
         first = one_line(strays[0].name, 80)
-        return NotMeasured(f"LoRA pairs beside {len(strays)} matrices that no adapter holds ({first!r} first)")
+        return NotMeasured(f"adapter parts beside {len(strays)} matrices that no adapter holds ({first!r} first)")
+    stated = "LORA" if isinstance(parsed, NotMeasured) else (parsed.peft_type or "LORA").upper()
+    if others or stated != "LORA":
+        return Adapter(parsed, (), tuple(saved), unread_type=kind or one_line(stated, 40))
     pairs = _by_module(parts)
     modules = [_module(path, pairs[path]) for path in sorted(pairs)]
     stacked = () if isinstance(parsed, NotMeasured) else parsed.target_parameters
@@ -160,6 +170,11 @@ def split_path(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     first = next((n for n, e in enumerate(elements) if _NUMBER.fullmatch(e)), len(elements))
     cut = max(0, first - 1)
     return tuple(elements[:cut]), tuple(elements[cut:])
+
+
+def is_adapter_part(name: str) -> bool:
+    """Whether a tensor of this name is part of a LoRA pair, or of an adapter of another known type."""
+    return _part(name) is not None or bool(type_of_part(name))
 
 
 def _sorted_out(stored: Sequence[StoredTensor]) -> tuple[list[_Part], list[StoredTensor]]:

@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from provenance_gate.artifact.expertstacks import ExpertStack, expert_stacks
 from provenance_gate.artifact.interface import (
     CanonicalTensor,
     ModelConfig,
@@ -64,6 +65,9 @@ class TensorView:
         The stored matrix is (in, out).
     origin
         First element of the stored matrix inside the stored tensor (stacked experts).
+    every
+        Canonical rows are every so many stored ones (or columns), as where gate and up alternate. A run (start, length)
+        then counts canonical rows from the stored one at `start`, and is the only one.
     """
 
     key: TensorKey
@@ -73,6 +77,7 @@ class TensorView:
     columns: int
     turned: bool = False
     origin: int = 0
+    every: int = 1
 
     @property
     def keeps_order(self) -> bool:
@@ -85,9 +90,13 @@ class TensorView:
         """Rows [start, stop), shape (stop - start, columns); elements [start, stop) of a vector."""
         if not 0 <= start <= stop <= self.shape[0]:
             raise IndexError(f"rows {start} to {stop} of {self.shape[0]}")
-        runs = _cut(self.segments, start, stop)
+        runs = self._runs(start, stop)
         if self.turned:
             return self._read_turned(runs, stop - start)
+        if self.every > 1 and runs:
+            ((first, length),) = runs
+            block = self.stored.reader.read(self.origin + first * self.columns, length * self.columns)
+            return np.ascontiguousarray(block.reshape(length, self.columns)[:: self.every])
         parts = [self.stored.reader.read(self.origin + first * self.columns, n * self.columns) for first, n in runs]
         flat = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, np.float32)
         return flat if len(self.shape) == 1 else flat.reshape(stop - start, self.columns)
@@ -97,8 +106,14 @@ class TensorView:
         reader = self.stored.reader
         if self.turned or not isinstance(reader, TellsSpans):
             return ()
-        runs = _cut(self.segments, start, stop)
+        runs = self._runs(start, stop)
         return tuple(p for first, n in runs for p in reader.spans(self.origin + first * self.columns, n * self.columns))
+
+    def _runs(self, start: int, stop: int) -> Segments:
+        """The stored runs that hold canonical rows [start, stop); with `every`, from the first of them to the last."""
+        if self.every == 1 or start == stop:
+            return _cut(self.segments, start, stop)
+        return ((self.segments[0][0] + start * self.every, (stop - start - 1) * self.every + 1),)
 
     def _read_turned(self, runs: Segments, count: int) -> NDArray[np.float32]:
         width = self.stored.shape[-1]
@@ -109,8 +124,9 @@ class TensorView:
             block = self.stored.reader.read(self.origin + row * width, rows * width).reshape(rows, width)
             at = 0
             for first, n in runs:
-                out[at : at + n, row : row + rows] = block[:, first : first + n].T
-                at += n
+                part = block[:, first : first + n : self.every].T
+                out[at : at + len(part), row : row + rows] = part
+                at += len(part)
         return out
 
 
@@ -147,9 +163,10 @@ def canonical_tensors(
     architecture, named = name_tensors(stored)
     named, notes = _drop_second_sets(named)
     query_rows = _query_rows(named)
+    stacks = expert_stacks(named, stored, config)
     tensors: dict[TensorKey, CanonicalTensor] = {}
     used: set[str] = set()
-    parts = [(item, _views(item, query_rows.get((item.stack, item.layer)), config)) for item in named]
+    parts = [(item, _views(item, query_rows.get((item.stack, item.layer)), stacks, config)) for item in named]
     claimed = Counter(view.key for _, views in parts for view in views or () if view.key.layer is not None)
     for item, views in parts:
         if views is None:
@@ -211,11 +228,13 @@ def _query_rows(named: Sequence[NamedTensor]) -> dict[tuple[str, int | None], in
     return rows
 
 
-def _views(item: NamedTensor, query_rows: int | None, config: ModelConfig | NotMeasured) -> list[TensorView] | None:
+def _views(
+    item: NamedTensor, query_rows: int | None, stacks: Mapping[str, ExpertStack], config: ModelConfig | NotMeasured
+) -> list[TensorView] | None:
     """The canonical parts of one stored tensor, or None when they cannot be told apart."""
     stored, entry = item.stored, item.entry
     if entry.layout is Layout.STACKED:
-        return _stacked(item)
+        return _stacked(item, stacks.get(stored.name, ExpertStack()))
     if len(stored.shape) not in (1, 2) or (
         len(stored.shape) == 1 and entry.layout is Layout.COLUMNS and item.suffix != "bias"
     ):
@@ -263,23 +282,29 @@ def _segments(
     }
 
 
-def _stacked(item: NamedTensor) -> list[TensorView] | None:
-    shape = item.stored.shape
-    if len(shape) != 3 or shape[0] > _MAX_EXPERTS or shape[1] % len(item.entry.roles):
+def _stacked(item: NamedTensor, stack: ExpertStack) -> list[TensorView] | None:
+    shape, roles = item.stored.shape, item.entry.roles
+    if len(shape) != 3 or not 0 < shape[0] <= _MAX_EXPERTS:
         return None
-    experts, rows, columns = shape
-    per = rows // len(item.entry.roles)
+    experts, first, second = shape
+    rows, columns = (second, first) if stack.turned else (first, second)
+    per, rest = divmod(rows, len(roles))
+    if rest:
+        return None
+    every = len(roles) if stack.alternating else 1
     return [
         TensorView(
             replace(item.key(role), part=str(expert)),
             (per, columns),
             item.stored,
-            ((n * per, per),),
+            ((n if every > 1 else n * per, per),),
             columns,
-            origin=expert * rows * columns,
+            stack.turned,
+            expert * rows * columns,
+            every,
         )
         for expert in range(experts)
-        for n, role in enumerate(item.entry.roles)
+        for n, role in enumerate(roles)
     ]
 
 

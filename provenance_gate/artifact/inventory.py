@@ -154,7 +154,8 @@ def _weight_format(name: str, head: bytes) -> WeightFormat | None:
     if _TORCH_BIN.fullmatch(name):
         by_suffix = WeightFormat.PICKLE
     if head.startswith(_LFS_MARK):
-        return WeightFormat.LFS_POINTER if by_suffix else None
+        # Which .bin files are pickles their bytes would have told.
+        return WeightFormat.LFS_POINTER if by_suffix or name.endswith(".bin") else None
     if by_suffix is WeightFormat.SAFETENSORS and head[8:9] == b"{" and head[5:8] == bytes(3):
         # A header length may by chance begin like a pickle.
         return WeightFormat.SAFETENSORS
@@ -215,6 +216,13 @@ def parse_lfs_pointer(data: bytes, name: str) -> LfsPointer:
     if not found:
         raise MalformedFileError(f"{name}: a Git LFS pointer without oid and size")
     return LfsPointer(Sha256(found.group(1).decode()), int(found.group(2)))
+
+
+def not_a_pointer(data: bytes, name: str) -> bytes:
+    """`data` of a small file (config, index, tokenizer). Raises ArtifactError when it is a Git LFS pointer in its place."""
+    if data.startswith(_LFS_MARK):
+        raise ArtifactError(f"{name}: a Git LFS pointer, the file is not here; run `git lfs pull`")
+    return data
 
 
 def find_model_folders(root: Path) -> tuple[Path, ...]:

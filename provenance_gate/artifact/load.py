@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from provenance_gate.artifact.interface import (
     TokenizerFacts,
     WeightFormat,
 )
+from provenance_gate.artifact.inventory import not_a_pointer
 from provenance_gate.artifact.jsonfile import load_json_object
-from provenance_gate.artifact.quantized import find_quantization
+from provenance_gate.artifact.nativenames import PARAMS
+from provenance_gate.artifact.quantized import SETTINGS_FILES, find_quantization
 from provenance_gate.artifact.ranges import ReadCounter
 from provenance_gate.artifact.sources.interface import Store
 from provenance_gate.artifact.sources.local import LocalStore
 from provenance_gate.artifact.tokenizer import parse_tokenizer
-from provenance_gate.artifact.weights import OtherWeights, read_others, read_weights
+from provenance_gate.artifact.weights import Beside, OtherWeights, read_others, read_weights
 from provenance_gate.errors import ArtifactError
 
 _SMALL = 4 << 20
@@ -38,9 +41,12 @@ class NoModelError(ArtifactError):
 
 @dataclass(frozen=True, slots=True)
 class OtherFormat:
-    """The model in another format, or why it cannot be read."""
+    """The model in other files, or why it cannot be read from them. `name`: the format, or a file's name where several sets of
+    one format lie side by side.
+    """
 
     format: WeightFormat
+    name: str
     artifact: Artifact | NotMeasured
 
 
@@ -48,13 +54,18 @@ class OtherFormat:
 class OpenedArtifact:
     """An artifact with where it lies and what was read of its weights so far.
 
-    `others`: the same model in further formats beside the one that was read, to be compared with it.
+    `open_others` opens the further files that hold the same model.
     """
 
     artifact: Artifact
     store: Store
-    others: tuple[OtherFormat, ...] = ()
+    open_others: Callable[[], tuple[OtherFormat, ...]] = tuple
     adapter: Adapter | NotMeasured = _NOT_LOOKED_FOR
+
+    @property
+    def others(self) -> tuple[OtherFormat, ...]:
+        """The same model in further files beside those that were read, to be compared with it. Opens them each time."""
+        return self.open_others()
 
     @property
     def counter(self) -> ReadCounter:
@@ -87,10 +98,10 @@ def open_artifact(source: Path | Store, name: str | None = None) -> OpenedArtifa
             f"{store.location}: no model here: no weight file and no config.json (use --recursive for models below it)"
         )
     config = _config(store, at_root)
-    claims = read_claims({p: store.read_small(at_root[str(p)], _SMALL) for p in CLAIM_FILES if str(p) in at_root})
+    claims = read_claims({p: _small(store, at_root[str(p)]) for p in CLAIM_FILES if str(p) in at_root})
     tokenizer = _tokenizer(store, at_root, config)
-    quantization = _quantization(store, at_root)
-    weights = read_weights(store, files, quantization)
+    beside = Beside(*_quantization(store, at_root), _object(store, at_root, PARAMS), config)
+    weights = read_weights(store, files, beside)
     if weights.gguf is not None:
         # Beside a GGUF file config.json, tokenizer.json and the card are what other tools read, so they come first.
         config = weights.gguf.config if isinstance(config, NotMeasured) else config
@@ -108,28 +119,37 @@ def open_artifact(source: Path | Store, name: str | None = None) -> OpenedArtifa
         roles_from=roles_from,
         notes=(*weights.notes, *role_notes),
     )
-    others = read_others(store, files, weights, quantization)
     settings = at_root.get("adapter_config.json")
-    adapter = read_adapter(artifact, None if settings is None else store.read_small(settings, _SMALL))
-    return OpenedArtifact(artifact, store, tuple(_other(o, artifact, config) for o in others), adapter)
+    adapter = read_adapter(artifact, None if settings is None else _small(store, settings))
+
+    def others() -> tuple[OtherFormat, ...]:
+        return tuple(_other(o, artifact, config) for o in read_others(store, files, weights, beside))
+
+    return OpenedArtifact(artifact, store, others, adapter)
+
+
+def _small(store: Store, record: FileRecord, limit: int = _SMALL) -> bytes:
+    return not_a_pointer(store.read_small(record, limit), str(record.path))
 
 
 def _other(other: OtherWeights, artifact: Artifact, config: ModelConfig | NotMeasured) -> OtherFormat:
     if isinstance(other.weights, NotMeasured):
-        return OtherFormat(other.format, other.weights)
+        return OtherFormat(other.format, other.name, other.weights)
     tensors = other.weights.tensors
     canonical, roles_from, notes = canonical_tensors(tensors, config)
     return OtherFormat(
-        other.format, replace(artifact, stored=tensors, canonical=canonical, roles_from=roles_from, notes=notes)
+        other.format,
+        other.name,
+        replace(artifact, stored=tensors, canonical=canonical, roles_from=roles_from, notes=notes),
     )
 
 
 def _config(store: Store, at_root: dict[str, FileRecord]) -> ModelConfig | NotMeasured:
     if "config.json" not in at_root:
         return NotMeasured("no config.json")
-    config = parse_config(store.read_small(at_root["config.json"], _SMALL))
+    config = parse_config(_small(store, at_root["config.json"]))
     generation = at_root.get("generation_config.json")
-    return config if generation is None else with_generation_config(config, store.read_small(generation, _SMALL))
+    return config if generation is None else with_generation_config(config, _small(store, generation))
 
 
 def _tokenizer(
@@ -139,17 +159,23 @@ def _tokenizer(
         return NotMeasured("no tokenizer.json")
     settings = at_root.get("tokenizer_config.json")
     return parse_tokenizer(
-        store.read_small(at_root["tokenizer.json"], _TOKENIZER),
-        None if settings is None else store.read_small(settings, _TOKENIZER),
+        _small(store, at_root["tokenizer.json"], _TOKENIZER),
+        None if settings is None else _small(store, settings, _TOKENIZER),
         None if isinstance(config, NotMeasured) else config,
     )
 
 
-def _quantization(store: Store, at_root: dict[str, FileRecord]) -> object:
-    """`quantization_config` as config.json has it, of any type."""
-    if "config.json" not in at_root:
-        return None
-    return find_quantization(load_json_object(store.read_small(at_root["config.json"], _SMALL), "config.json"))
+def _quantization(store: Store, at_root: dict[str, FileRecord]) -> tuple[object, str]:
+    """What the artifact says of its quantization, of any type, and the file that says so."""
+    found = find_quantization(_object(store, at_root, "config.json"))
+    if found is not None:
+        return found, "config.json"
+    return next(((_object(store, at_root, n), n) for n in SETTINGS_FILES if n in at_root), (None, "config.json"))
+
+
+def _object(store: Store, at_root: dict[str, FileRecord], name: str) -> dict[str, object]:
+    """The object of a small JSON file at the root; empty when there is no such file."""
+    return load_json_object(_small(store, at_root[name]), name) if name in at_root else {}
 
 
 def _joined(first: Claims, second: Claims) -> Claims:

@@ -18,10 +18,11 @@ from provenance_gate.artifact.dtypes import BITS, byte_size, decode
 from provenance_gate.artifact.interface import FileRecord, StoredTensor, WeightFormat
 from provenance_gate.artifact.jsonfile import load_json_object
 from provenance_gate.artifact.ranges import RangeSource
-from provenance_gate.artifact.shards import check_index, read_index, refuse_missing
+from provenance_gate.artifact.shards import check_index, read_index, refuse_missing, refuse_pointers
 from provenance_gate.artifact.sources.ahead import Place
 from provenance_gate.artifact.sources.coalesce import Span
 from provenance_gate.artifact.sources.interface import Store
+from provenance_gate.artifact.weightsets import WeightSet, at_root, first_names, known_sets, named_by
 from provenance_gate.errors import ArtifactError, MalformedFileError, UnsafeFormatError, one_line
 
 MAX_HEADER = 100_000_000
@@ -29,7 +30,10 @@ MAX_NAME = 1024
 MAX_DIMENSIONS = 16
 _LARGEST = 2**63 - 1
 _LARGEST_EMPTY = 2**31 - 1
-INDEX_SUFFIX = ".safetensors.index.json"
+SUFFIX = ".safetensors"
+SINGLE = f"model{SUFFIX}"
+MAIN_INDEX = f"{SINGLE}.index.json"
+"""The one index that loaders look for. Others (of other parts of a pipeline) name no weights of this model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,62 +152,98 @@ def _check_spans(spans: list[tuple[int, int, str]], size: int, file: str) -> Non
         raise MalformedFileError(f"{file}: tensors end at byte {at} of {size} data bytes: {fault}")
 
 
-def open_weights(store: Store, files: Sequence[FileRecord]) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
-    """All tensors of the artifact's main weights, sorted by name, and notes on files that were passed over.
+@dataclass(frozen=True, slots=True)
+class MainWeights:
+    """Tensors of the main weights sorted by name, notes, and the sets of files that hold the model once more."""
 
-    Only files at the root count (subfolders hold other modules). An index decides which shards belong to the model; a folder
-    that has both the Hugging Face and Mistral's ``consolidated`` layout holds one model twice, and the first is read.
+    tensors: tuple[StoredTensor, ...]
+    notes: tuple[str, ...]
+    others: tuple[WeightSet, ...] = ()
+
+
+def open_weights(store: Store, files: Sequence[FileRecord]) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
+    """All tensors of the artifact's main weights, sorted by name, and notes on files that were passed over."""
+    main = open_main(store, files)
+    return main.tensors, main.notes
+
+
+def open_main(store: Store, files: Sequence[FileRecord]) -> MainWeights:
+    """The weights that loaders read by default.
+
+    Only files at the root count (subfolders hold other modules). An index decides which shards belong to the model, else the
+    names do: see `weightsets`. Files under names that no loader knows are the model where there are no others.
     """
-    at_root = [f for f in files if len(f.path.parts) == 1]
-    for record in at_root:
-        if record.format is WeightFormat.LFS_POINTER:
-            raise ArtifactError(f"{record.path}: a Git LFS pointer, not weights; run `git lfs pull` first")
-    shards = {str(f.path): f for f in at_root if f.format is WeightFormat.SAFETENSORS}
-    index = _find_index(at_root)
-    notes: list[str] = []
-    weight_map: Mapping[str, str] | None = None
+    refuse_pointers(files)
+    records = at_root(files, WeightFormat.SAFETENSORS)
+    shards = {str(f.path): f for f in records}
     if not shards:
-        _refuse_disguised(at_root)
-    if index is not None:
-        weight_map = read_index(store, index, shards, "safetensors")
-        wanted = sorted(set(weight_map.values()))
-        if "model.safetensors" in shards and "model.safetensors" not in wanted:
-            # Loaders differ in which of the two they take: what is measured must be what is run.
-            raise ArtifactError(
-                f"{index.path}: names other weights than model.safetensors beside it; remove one of the two"
-            )
-    else:
-        wanted = _main_shards(sorted(shards))
-        refuse_missing(wanted, ".safetensors")
-    passed_over = sorted(shards.keys() - set(wanted))
-    if passed_over:
-        notes.append(f"not read, since other files hold the model: {', '.join(map(one_line, passed_over[:5]))}")
+        _refuse_disguised([f for f in files if len(f.path.parts) == 1])
+    index = next((f for f in files if str(f.path) == MAIN_INDEX), None)
+    if index is None:
+        chosen, others = _by_name(records)
+        return MainWeights(open_set(store, chosen) if chosen else (), _passed_over(records, chosen, others), others)
+    weight_map = read_index(store, index, shards, "safetensors")
+    chosen = named_by(weight_map.values(), shards)
+    if SINGLE in shards and SINGLE not in chosen.names:
+        # Loaders differ in which of the two they take: what is measured must be what is run.
+        raise ArtifactError(f"{index.path}: names other weights than {SINGLE} beside it; remove one of the two")
+    tensors = _read(store, chosen)
+    check_index(weight_map, tensors, str(index.path))
+    others = known_sets([f for f in records if f not in chosen.files], SUFFIX)
+    return MainWeights(_sorted(tensors), _passed_over(records, chosen, others), others)
+
+
+def open_set(store: Store, chosen: WeightSet) -> tuple[StoredTensor, ...]:
+    """All tensors of one set of files, sorted by name. Raises ArtifactError when a numbered shard is missing."""
+    refuse_missing(chosen.names, SUFFIX)
+    return _sorted(_read(store, chosen))
+
+
+def _read(store: Store, chosen: WeightSet) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
-    for name in wanted:
-        for tensor in open_safetensors(store.open(shards[name]), PurePosixPath(name)):
+    for record in chosen.files:
+        for tensor in open_safetensors(store.open(record), PurePosixPath(record.path)):
             if tensor.name in tensors:
                 other = tensors[tensor.name].path
-                raise MalformedFileError(f"{one_line(name)}: tensor {one_line(tensor.name, 80)!r} is in {other} too")
+                raise MalformedFileError(
+                    f"{one_line(str(record.path))}: tensor {one_line(tensor.name, 80)!r} is in {other} too"
+                )
             tensors[tensor.name] = tensor
-    if weight_map is not None and index is not None:
-        check_index(weight_map, tensors, str(index.path))
-    return tuple(tensors[name] for name in sorted(tensors)), tuple(notes)
+    return tensors
 
 
-def _find_index(at_root: Sequence[FileRecord]) -> FileRecord | None:
-    """The one index that loaders look for. Others (of other parts of a pipeline) name no weights of this model."""
-    return next((f for f in at_root if str(f.path) == f"model{INDEX_SUFFIX}"), None)
+def _sorted(tensors: Mapping[str, StoredTensor]) -> tuple[StoredTensor, ...]:
+    return tuple(tensors[name] for name in sorted(tensors))
 
 
-def _refuse_disguised(at_root: Sequence[FileRecord]) -> None:
-    for record in at_root:
-        if str(record.path).endswith(".safetensors") and record.format is not WeightFormat.SAFETENSORS:
+def _by_name(records: Sequence[FileRecord]) -> tuple[WeightSet | None, tuple[WeightSet, ...]]:
+    """The main set, and the others; None when there is no file."""
+    known = known_sets(records, SUFFIX)
+    if known and not known[0].variant and not known[0].name.startswith("consolidated"):
+        return known[0], known[1:]
+    of_known = {f.path for s in known for f in s.files}
+    unknown = [f for f in records if f.path not in of_known]
+    main = [f for f in unknown if not f.path.name.startswith(("consolidated", "adapter_"))]
+    if main:
+        return WeightSet(WeightFormat.SAFETENSORS, tuple(main)), known
+    if known:
+        return known[0], known[1:]
+    return (WeightSet(WeightFormat.SAFETENSORS, tuple(unknown)), ()) if unknown else (None, ())
+
+
+def _passed_over(
+    records: Sequence[FileRecord], chosen: WeightSet | None, others: Sequence[WeightSet]
+) -> tuple[str, ...]:
+    used = {f.path for s in (*others, *([chosen] if chosen else [])) for f in s.files}
+    left = [one_line(str(f.path)) for f in records if f.path not in used]
+    notes = [f"not read, since other files hold the model: {', '.join(left[:5])}"] if left else []
+    if others:
+        notes.append(f"the model stands in further files, which are only compared: {first_names(others)}")
+    return tuple(notes)
+
+
+def _refuse_disguised(records: Sequence[FileRecord]) -> None:
+    for record in records:
+        if str(record.path).endswith(SUFFIX) and record.format is not WeightFormat.SAFETENSORS:
             found = "unknown bytes" if record.format is None else record.format.value
             raise UnsafeFormatError(f"{record.path}: called safetensors, but its first bytes are those of {found}")
-
-
-def _main_shards(names: Sequence[str]) -> list[str]:
-    if "model.safetensors" in names:
-        return ["model.safetensors"]
-    main = [n for n in names if not n.startswith(("consolidated", "adapter_"))]
-    return main or list(names)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from provenance_gate.artifact.interface import FileRecord, StoredTensor
+from provenance_gate.artifact.interface import FileRecord, StoredTensor, WeightFormat
+from provenance_gate.artifact.inventory import not_a_pointer
 from provenance_gate.artifact.jsonfile import kind_of, load_json_object
 from provenance_gate.artifact.sources.interface import Store
 from provenance_gate.errors import ArtifactError, MalformedFileError, PathEscapeError, one_line
@@ -19,7 +20,7 @@ def read_index(store: Store, index: FileRecord, shards: Collection[str], kind: s
     Raises MalformedFileError, PathEscapeError, or ArtifactError for a shard that is not there.
     """
     name = str(index.path)
-    weight_map = load_json_object(store.read_small(index, _MAX_INDEX), name).get("weight_map")
+    weight_map = load_json_object(not_a_pointer(store.read_small(index, _MAX_INDEX), name), name).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise MalformedFileError(f"{name}: weight_map: expected an object with an entry, found {kind_of(weight_map)}")
     checked: dict[str, str] = {}
@@ -55,3 +56,10 @@ def refuse_missing(names: Sequence[str], suffix: str) -> None:
             missing = next((w for w in wanted if w not in names), None)
             if missing is not None:
                 raise ArtifactError(f"{one_line(missing)}: missing, though {one_line(name)} is here")
+
+
+def refuse_pointers(files: Sequence[FileRecord]) -> None:
+    """Refuse weights at the root of which only a Git LFS pointer is here: what was not fetched cannot be measured."""
+    for record in files:
+        if len(record.path.parts) == 1 and record.format is WeightFormat.LFS_POINTER:
+            raise ArtifactError(f"{record.path}: a Git LFS pointer, the weights are not here; run `git lfs pull`")

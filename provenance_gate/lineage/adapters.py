@@ -1,8 +1,9 @@
-"""An adapter against a base: whether its low-rank pairs fit the base's modules, and what that says. No tensor is read.
+"""An adapter against a base: whether its low-rank pairs fit the base's modules, and what that says. No tensor is read here.
 
-Fit is necessary, never sufficient: every model of one architecture and size fits alike. No statistical link between a
-trained pair and the base is claimed, because none has a null that holds for independent bases. So the score of an adapter
-stays NotMeasured and its relation UNDECIDED, whatever plain comparison made of its factors.
+Fit is necessary, never sufficient: every model of one architecture and size fits alike. That the pairs move with the base's
+neurons (`alignment.adapter_ties`) does have a null that holds for independent bases, and is reported with its p-value. But it
+can be forged at no cost, and an adapter holds nothing that is executed without a base: so the score stays NotMeasured and the
+relation UNDECIDED, whatever plain comparison made of its factors.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from provenance_gate.artifact.adapter import Adapter, AdapterConfig, AdapterModule, split_path
+from provenance_gate.alignment.adapter_ties import AdapterTies
+from provenance_gate.artifact.adapter import Adapter, AdapterConfig, AdapterModule, is_adapter_part, split_path
 from provenance_gate.artifact.interface import Artifact, CanonicalTensor, NotMeasured, Role, StoredTensor, TensorKey
 from provenance_gate.artifact.roles import name_tensors
 from provenance_gate.errors import one_line
-from provenance_gate.fingerprint.interface import Evidence
+from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
 from provenance_gate.lineage.interface import Lineage, Relation
 
 TEST: Final = "names and shapes of the adapter's modules in the base"
+TIES_TEST: Final = "permutation of neurons and head dimensions within blocks, between the adapter's pairs and the base"
+SIGNIFICANT: Final = 1e-6
+"""The false-positive rate at which a dependence counts as shown (DESIGN 3.4)."""
 ABSENT: Final = NotMeasured("an adapter holds no base weights")
 
 _SHOWN: Final = 3
@@ -65,10 +70,11 @@ class AdapterFit:
         return self.fitting == self.modules and not self.wrong_ranks and not self.uncovered
 
 
-def with_adapter(lineage: Lineage, fit: AdapterFit | NotMeasured) -> Lineage:
-    """`lineage` of an adapter against a full model: undecided, with what the shapes say. Never call it for a base that is
-    an adapter, too: two adapters are compared as plain models are.
+def with_adapter(lineage: Lineage, fit: AdapterFit | NotMeasured, ties: AdapterTies | NotMeasured = ABSENT) -> Lineage:
+    """`lineage` of an adapter against a full model: undecided, with what the shapes say, and its ties to the base's neurons where
+    they were measured. Never call it for a base that is an adapter, too: two adapters are compared as plain models are.
     """
+    tied = isinstance(ties, AdapterTies) and isinstance(fit, AdapterFit) and fit.fits
     signals = {
         name: Evidence(name, ABSENT) if name in _OF_WEIGHTS else evidence for name, evidence in lineage.signals.items()
     }
@@ -77,20 +83,32 @@ def with_adapter(lineage: Lineage, fit: AdapterFit | NotMeasured) -> Lineage:
         score=ABSENT,
         relation=Relation.UNDECIDED,
         kinds=("adapter",) if isinstance(fit, AdapterFit) and fit.fits else (),
-        p_value=ABSENT,
-        test=TEST,
+        p_value=ties.p_value if tied and isinstance(ties, AdapterTies) else ABSENT,
+        test=TIES_TEST if tied else TEST,
         inheritance=ABSENT,
         components={},
         layers=(),
         signals=signals,
         identity_score=ABSENT,
-        reason=_reason(fit, one_line(lineage.base.id, 120)),
-        tier=0,
+        reason=_reason(fit, one_line(lineage.base.id, 120), ties),
+        tier=2 if tied else 0,
     )
+
+
+def is_adapter(fingerprint: Fingerprint) -> bool:
+    """Whether a fingerprint is one of an adapter: its sampled matrices are parts of one, or tables outside of the layers."""
+    value = fingerprint.signals.get("weight_correlation")
+    table = value.facts.get("tensors") if isinstance(value, SignalValue) else None
+    entries = [e for e in table if isinstance(e, dict)] if isinstance(table, list) else []
+    parts = [e for e in entries if e.get("role") == Role.OTHER.value and is_adapter_part(str(e.get("part")))]
+    tables = [e for e in entries if e.get("role") in (Role.EMBEDDING.value, Role.HEAD.value)]
+    return bool(parts) and len(parts) + len(tables) == len(entries)
 
 
 def fit_adapter(adapter: Adapter, base: Artifact) -> AdapterFit | NotMeasured:
     """How the pairs fit the matrices of `base`; NotMeasured when its tensors cannot be told apart by name."""
+    if adapter.unread_type:
+        return NotMeasured(f"adapters of type {adapter.unread_type} are recognized, but only LoRA pairs are read")
     if not base.stored:
         return NotMeasured("the base has no readable weights")
     places = _Places(base, adapter.config)
@@ -121,13 +139,19 @@ def fit_adapter(adapter: Adapter, base: Artifact) -> AdapterFit | NotMeasured:
     )
 
 
-def _reason(fit: AdapterFit | NotMeasured, base: str) -> str:
+def _reason(fit: AdapterFit | NotMeasured, base: str, ties: AdapterTies | NotMeasured) -> str:
     if isinstance(fit, NotMeasured):
         return f"an adapter holds no base weights, and whether it fits {base} is not known: {fit.reason}"
     counts = f"{fit.fitting} of {fit.modules} modules"
     beside = [f"{fit.saved} whole tensors of its own"] if fit.saved else []
     beside += [f"{fit.unread} pairs that were not checked"] if fit.unread else []
     also = f" (beside {' and '.join(beside)})" if beside else ""
+    if fit.fits and isinstance(ties, AdapterTies) and ties.p_value <= SIGNIFICANT:
+        return (
+            f"an adapter holds no base weights: it fits {counts} of {base}{also}, and its pairs move with the neurons of {base} "
+            f"(p = {ties.p_value:.0e} for an independent base), as those of an adapter do that was trained on it or on a "
+            "relative; that can be forged, so it decides nothing"
+        )
     if fit.fits:
         return (
             f"an adapter holds no base weights: it fits {counts} of {base}{also}; that it was trained on it cannot be shown "

@@ -1,8 +1,9 @@
 """Quantized safetensors: the parts that tools write, seen as one matrix per module that is dequantized as it is read.
 
 A scheme is told by the names, dtypes and shapes of tensors, never by config.json, which only helps where shapes leave a
-choice. What looks quantized and fits no scheme stays as it is, and a note says so; parts that name a scheme and contradict
-each other are refused. To add a scheme, write a class with `Scheme`'s members in a file of its own and list it here.
+choice. What looks quantized and fits no scheme stays as it is, and a note says so. Refused are packings that are known and not
+read, and parts that name a scheme and contradict each other. To add a scheme, write a class with `Scheme`'s members in a file
+of its own and list it here.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from provenance_gate.artifact.quantized.bitsandbytes_8bit import Bitsandbytes8bi
 from provenance_gate.artifact.quantized.compressed_packed import CompressedPacked
 from provenance_gate.artifact.quantized.fp4 import ExpertsMxfp4, PackedFp4
 from provenance_gate.artifact.quantized.gptq import Gptq, settle
+from provenance_gate.artifact.quantized.hqq import Hqq
 from provenance_gate.artifact.quantized.interface import Match, RawReader, Scheme, malformed
-from provenance_gate.artifact.quantized.said import Said, find_quantization, read_said
+from provenance_gate.artifact.quantized.said import SETTINGS_FILES, Said, find_quantization, read_said
 from provenance_gate.artifact.quantized.scaled import Scaled
+from provenance_gate.artifact.quantized.torchao import Torchao
+from provenance_gate.artifact.quantized.unread import refuse_unread
 from provenance_gate.errors import one_line
 
-__all__ = ["SCHEMES", "Match", "RawReader", "Scheme", "dequantized", "find_quantization"]
+__all__ = ["SCHEMES", "SETTINGS_FILES", "Match", "RawReader", "Scheme", "dequantized", "find_quantization"]
 
 SCHEMES: tuple[Scheme, ...] = (
     Gptq(),
@@ -31,8 +35,10 @@ SCHEMES: tuple[Scheme, ...] = (
     Bitsandbytes8bit(),
     CompressedPacked(),
     Scaled(),
+    Torchao(),
     PackedFp4(),
     ExpertsMxfp4(),
+    Hqq(),
 )
 
 _PACKED_ENDS = ("qweight", "weight_packed", "_blocks", "_data", "weight")
@@ -40,7 +46,7 @@ _MAX_REMARKS = 20
 
 
 def dequantized(
-    stored: Sequence[StoredTensor], quantization: object
+    stored: Sequence[StoredTensor], quantization: object, file: str = "config.json"
 ) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
     """`stored` with the parts of every quantized matrix replaced by one tensor of its values.
 
@@ -50,6 +56,8 @@ def dequantized(
         All tensors of a model, names distinct.
     quantization
         `quantization_config` of config.json (see `find_quantization`), None or of any type: it is not believed.
+    file
+        The file that it stands in, for notes.
 
     Returns
     -------
@@ -64,10 +72,10 @@ def dequantized(
     MalformedFileError
         The parts of a matrix fit neither each other nor any scheme, or two schemes; or a matrix is stored twice.
     ArtifactError
-        A part cannot be read.
+        A part cannot be read, or the parts are of a packing that is known and has no reader (`unread`).
     """
     tensors = {t.name: t for t in stored}
-    said, notes = read_said(quantization)
+    said, notes = read_said(quantization, file)
     ordered = [tensors[name] for name in sorted(tensors)]
     said, version_notes = settle([t for t in ordered if t.name.endswith("qweight")], tensors, said)
     found: dict[str, tuple[Scheme, Match]] = {}
@@ -91,6 +99,7 @@ def dequantized(
             raise malformed(tensors[main_name], f"{one_line(name, 80)!r} is stored a second time")
         virtual[name] = match.tensor
     kept = {t.name: t for t in ordered if t.name not in owner}
+    refuse_unread(kept)
     every = {**kept, **virtual}
     return tuple(every[name] for name in sorted(every)), (
         *notes,
@@ -117,20 +126,20 @@ def _remarks(found: Sequence[tuple[Scheme, Match]], said: Said) -> list[str]:
     counts: Counter[str] = Counter()
     example: dict[str, str] = {}
     for scheme, match in found:
-        method = () if said.method is None or said.method in scheme.methods else (_other_method(said.method, match),)
+        method = () if said.method is None or said.method in scheme.methods else (_other_method(said, match),)
         for remark in (*match.remarks, *method):
             counts[remark] += 1
             example.setdefault(remark, match.tensor.name)
     if said.method is not None and not found:
-        return [f"config.json says quant_method {one_line(said.method)}, but no tensor is quantized in a known way"]
+        return [f"{said.file} says quant_method {one_line(said.method)}, but no tensor is quantized in a known way"]
     return [
         f"{remark} ({count} tensors, {one_line(example[remark], 80)} first)"
         for remark, count in sorted(counts.items())[:_MAX_REMARKS]
     ]
 
 
-def _other_method(method: str, match: Match) -> str:
-    return f"config.json says quant_method {method}, the tensors are {match.tensor.dtype}"
+def _other_method(said: Said, match: Match) -> str:
+    return f"{said.file} says quant_method {said.method}, the tensors are {match.tensor.dtype}"
 
 
 def _unread(kept: Sequence[StoredTensor]) -> list[str]:

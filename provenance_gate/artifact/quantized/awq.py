@@ -19,6 +19,7 @@ from provenance_gate.artifact.quantized.gptq import gptq_parts
 from provenance_gate.artifact.quantized.interface import Match, Tensors, malformed, shapes, virtual
 from provenance_gate.artifact.quantized.said import Said, contradictions, told_size
 from provenance_gate.artifact.quantized.tables import DequantizingReader, Table, numbers
+from provenance_gate.artifact.quantized.unread import not_read
 
 _PER_WORD = 8
 _PLACE_OF_OUTPUT = np.argsort([0, 2, 4, 6, 1, 3, 5, 7])
@@ -64,6 +65,9 @@ class Awq:
         _, zeros, scales, index = parts
         columns, words = main.shape
         groups, out = scales.shape
+        if columns == groups == zeros.shape[0] and out == _PER_WORD * zeros.shape[1]:
+            # GEMV: (out, in / 8), with zeros and scales per output. Read as GEMM it would be a matrix in groups of one.
+            raise not_read(main, "AWQ GEMV")
         if index is not None or words * _PER_WORD != out or zeros.shape != (groups, words):
             raise malformed(main, f"these parts fit neither GPTQ nor AWQ: {shapes(main, zeros, scales)}")
         size = told_size(columns, groups, said)

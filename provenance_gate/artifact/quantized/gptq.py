@@ -20,6 +20,7 @@ from provenance_gate.artifact.quantized.bits import WORD, unpack, words_for
 from provenance_gate.artifact.quantized.interface import Match, Tensors, is_empty, malformed, shapes, virtual
 from provenance_gate.artifact.quantized.said import Said, contradictions, told_size
 from provenance_gate.artifact.quantized.tables import DequantizingReader, Table, group_indices, numbers
+from provenance_gate.artifact.quantized.unread import not_read
 
 _BITS = (2, 3, 4, 8)
 _SCALES = ("F16", "BF16", "F32")
@@ -88,6 +89,9 @@ class Gptq:
                 raise malformed(index, f"{index.size} groups do not fit the inputs of {shapes(main, zeros, scales)}")
         bits = next((b for b in fitting if b in said.bits), 4 if 4 in fitting else fitting[0])
         columns, groups = packed * WORD // bits, scales.shape[0]
+        if bits == 4 and index is None and groups == packed > 1:
+            # AWQ GEMV with 128 inputs in groups of 64, or 256 of 32, has the shapes of GPTQ in groups of 8, which nobody makes.
+            raise not_read(main, "AWQ GEMV")
         if groups > min(columns, _MAX_GROUPS):
             raise malformed(scales, f"{groups} groups for {columns} inputs, expected at most {_MAX_GROUPS}")
         size = told_size(columns, groups, said)
@@ -171,9 +175,9 @@ def settle(mains: Sequence[StoredTensor], tensors: Tensors, said: Said) -> tuple
     notes: tuple[str, ...] = ()
     if claimed is not None and claimed != minus_one:
         notes = (
-            f"config.json says checkpoint_format {said.zero_points}, but the zero points are those of "
+            f"{said.file} says checkpoint_format {said.zero_points}, but the zero points are those of "
             f"{'version 1' if minus_one else 'version 2'}; read as such",
         )
     elif claimed is None and found is False:
-        notes = ("GPTQ zero points are those of version 2, though config.json does not say so; read as such",)
+        notes = (f"GPTQ zero points are those of version 2, though {said.file} does not say so; read as such",)
     return replace(said, minus_one=minus_one), notes

@@ -1,4 +1,7 @@
-"""What config.json says about quantization. It helps where shapes leave a choice, and is never believed against them."""
+"""What config.json says about quantization. It helps where shapes leave a choice, and is never believed against them.
+
+AutoGPTQ and early AutoAWQ wrote the same fields into a file of their own (`SETTINGS_FILES`) and none into config.json.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from provenance_gate.errors import one_line
+
+SETTINGS_FILES = ("quantize_config.json", "quant_config.json")
+"""Where they are looked for, in this order, when config.json says nothing."""
 
 _MAX_GROUPS = 32
 """Entries of `config_groups` that are looked at."""
@@ -26,6 +32,8 @@ class Said:
         `checkpoint_format` of GPTQ ("gptq", "gptq_v2").
     minus_one
         Whether GPTQ zero points are stored minus one (version 1); settled from values, see `gptq.settle`.
+    file
+        The file that says so.
     """
 
     method: str | None = None
@@ -33,6 +41,7 @@ class Said:
     group_sizes: frozenset[int] = frozenset()
     zero_points: str | None = None
     minus_one: bool = True
+    file: str = "config.json"
 
 
 def find_quantization(config: Mapping[str, object]) -> object:
@@ -45,12 +54,12 @@ def find_quantization(config: Mapping[str, object]) -> object:
     return None
 
 
-def read_said(config: object) -> tuple[Said, tuple[str, ...]]:
-    """The usable facts of a `quantization_config` of any type, and a note when it is no object."""
+def read_said(config: object, file: str = "config.json") -> tuple[Said, tuple[str, ...]]:
+    """The usable facts of a `quantization_config` of any type that stands in `file`, and a note when it is no object."""
     if config is None:
         return Said(), ()
     if not isinstance(config, Mapping):
-        return Said(), (f"config.json: quantization_config: expected an object, found {type(config).__name__}",)
+        return Said(), (f"{file}: quantization_config: expected an object, found {type(config).__name__}",)
     places: list[Mapping[object, object]] = [config]
     groups = config.get("config_groups")
     if isinstance(groups, Mapping):
@@ -70,7 +79,7 @@ def read_said(config: object) -> tuple[Said, tuple[str, ...]]:
     if method is None and (config.get("load_in_4bit") is True or config.get("load_in_8bit") is True):
         method = "bitsandbytes"
     form = _text(config.get("checkpoint_format")) or _text(config.get("format"))
-    return Said(method, frozenset(bits), frozenset(sizes), form), ()
+    return Said(method, frozenset(bits), frozenset(sizes), form, file=file), ()
 
 
 def _integers(places: Iterable[Mapping[object, object]], keys: tuple[str, ...], low: int, high: int) -> Iterable[int]:
@@ -115,9 +124,9 @@ def contradictions(bits: int, size: int | None, extent: int, said: Said) -> tupl
     """Remarks where bits or group size differ from what config.json says. `size` None: not grouped."""
     found = []
     if said.bits and bits not in said.bits:
-        found.append(f"config.json says {_listed(said.bits)} bits, the shapes {bits}")
+        found.append(f"{said.file} says {_listed(said.bits)} bits, the shapes {bits}")
     if size is not None and 1 < size < extent and said.group_sizes and size not in said.group_sizes:
-        found.append(f"config.json says groups of {_listed(said.group_sizes)}, the shapes {size}")
+        found.append(f"{said.file} says groups of {_listed(said.group_sizes)}, the shapes {size}")
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from provenance_gate.artifact.quantized.interface import Match, Tensors, is_empt
 from provenance_gate.artifact.quantized.said import Said, contradictions, told_size
 from provenance_gate.artifact.quantized.tables import DequantizingReader, Table, numbers
 
-_LABELS = {"F8_E4M3": "FP8_E4M3", "F8_E5M2": "FP8_E5M2", "I8": "INT8"}
+LABELS = {"F8_E4M3": "FP8_E4M3", "F8_E5M2": "FP8_E5M2", "I8": "INT8"}
 _SCALES = ("F32", "BF16", "F16", "F64", "F8_E8M0")
 _MX_GROUP = 32
 
@@ -48,7 +48,9 @@ class ScaleTable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoder:
+class ScaledDecoder:
+    """Codes times stretched scales, less their zero points."""
+
     codes: Table
     scales: ScaleTable
     zeros: ScaleTable | None
@@ -104,7 +106,7 @@ class Scaled:
     )
 
     def match(self, main: StoredTensor, tensors: Tensors, said: Said) -> Match | None:
-        if main.dtype not in _LABELS or len(main.shape) < 2:
+        if main.dtype not in LABELS or len(main.shape) < 2:
             return None
         quanto = main.name.endswith("._data")
         if quanto:
@@ -114,7 +116,8 @@ class Scaled:
             name = main.name
             suffixes = [name + "_scale_inv", name + "_scale"]
             if name.endswith(".weight"):
-                suffixes.append(name.removesuffix("weight") + "scale")
+                # In Mistral's own checkpoints the scale is called qscale_weight.
+                suffixes += [name.removesuffix("weight") + last for last in ("scale", "qscale_weight")]
         found = [tensors[s] for s in suffixes if s in tensors]
         if not found or is_empty(main, *found):
             return None
@@ -143,8 +146,8 @@ class Scaled:
                 raise malformed(zero, f"does not fit the matrix: {shapes(main, zero)}")
         used = tuple(p for p in (main, scales, zero) if p is not None)
         out, columns = prod(main.shape[:-1]), main.shape[-1]
-        reader = DequantizingReader(name, out, columns, _Decoder(Table(main, out, columns), table, zeros))
+        reader = DequantizingReader(name, out, columns, ScaledDecoder(Table(main, out, columns), table, zeros))
         is_mx = mx and table.wide == _MX_GROUP and table.tall == 1
-        label = "MXFP8" if is_mx else _LABELS[main.dtype]
+        label = "MXFP8" if is_mx else LABELS[main.dtype]
         tensor = virtual(name, label, main.shape, used, reader)
         return Match(tensor, tuple(p.name for p in used), contradictions(8, table.wide, columns, said))
