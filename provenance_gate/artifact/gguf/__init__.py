@@ -4,6 +4,6 @@ Format: the GGUF specification (ggml repository, docs/gguf.md), versions 2 and 3
 is mapped; a tensor is decoded block range by block range.
 """
 
-from provenance_gate.artifact.gguf.open import GgufModel, open_gguf, select_files
+from provenance_gate.artifact.gguf.open import GgufModel, open_gguf
 
-__all__ = ["GgufModel", "open_gguf", "select_files"]
+__all__ = ["GgufModel", "open_gguf"]

@@ -2,7 +2,7 @@
 
 Layouts are those of ggml's block structures (ggml-common.h); arithmetic is float32 in the order of ggml's reference
 dequantizers, so that values agree bit for bit. A decoder takes raw blocks, shape (n, bytes per block), dtype uint8, and gives
-shape (n, elements per block). Blocks of 256 are in `kblocks`.
+shape (n, elements per block). Blocks of 256 are in `kblocks`, those of an optional package in `packageblocks`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from provenance_gate.artifact.gguf.kblocks import (
     nibbles,
     nonlinear,
 )
+from provenance_gate.artifact.gguf.packageblocks import EXTRA, PACKAGE_TYPES, package_decoder
 from provenance_gate.artifact.gguf.types import NAMES, GgmlType
 from provenance_gate.errors import ArtifactError
 
@@ -102,7 +103,12 @@ assert DECODERS.keys() < NAMES and LOW == 15
 
 def is_decodable(name: str) -> bool:
     """Whether `decode_blocks` has values for the type of this name."""
-    return name in DECODERS or name in _PLAIN or name in ("F32", "BF16")
+    return name in DECODERS or name in _PLAIN or name in ("F32", "BF16") or package_decoder(name) is not None
+
+
+def why_not(name: str) -> str:
+    """What to add to "cannot be read" for a type that is not decodable."""
+    return f" without the package gguf (pip install '{EXTRA}')" if name in PACKAGE_TYPES else ""
 
 
 def decode_blocks(raw: bytes, kind: GgmlType) -> Floats:
@@ -119,7 +125,7 @@ def decode_blocks(raw: bytes, kind: GgmlType) -> Floats:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         if kind.name in _PLAIN:
             return np.frombuffer(raw, _PLAIN[kind.name]).astype(np.float32)
-        decoder = DECODERS.get(kind.name)
+        decoder = DECODERS.get(kind.name) or package_decoder(kind.name)
         if decoder is None:
-            raise ArtifactError(f"values of type {kind.name} cannot be read")
+            raise ArtifactError(f"values of type {kind.name} cannot be read{why_not(kind.name)}")
         return decoder(np.frombuffer(raw, np.uint8).reshape(-1, kind.size)).reshape(-1)

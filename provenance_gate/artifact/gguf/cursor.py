@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from provenance_gate.artifact.gguf.strings import Strings
 from provenance_gate.artifact.ranges import RangeSource
 from provenance_gate.errors import MalformedFileError, one_line
 
@@ -20,7 +21,10 @@ MAX_HEADER: Final = 256 << 20
 MAX_VALUES: Final = 10_000_000
 """Strings and nested lists in one header: each costs time of its own."""
 
-MAX_KEPT: Final = 64 << 20
+MAX_STRINGS: Final = 1_000_000
+"""Strings in a list that is kept: the longest lists of tokens in use have 0.9 million, of merge rules 0.6."""
+
+MAX_KEPT: Final = 32 << 20
 """Bytes of memory for the values of one header, about; vocabulary and merges of the largest models take half of it."""
 
 MAX_TEXT: Final = 1 << 16
@@ -28,6 +32,9 @@ MAX_TEXT: Final = 1 << 16
 
 _OBJECT: Final = 40
 """Bytes that a small object takes beside its content."""
+
+_END: Final = 4
+"""Bytes for the place of one string among many."""
 
 _CHUNK: Final = 1 << 20
 
@@ -76,7 +83,7 @@ class Cursor:
         """Add to the bytes of memory taken so far; more than `MAX_KEPT` are an error."""
         self._kept += size + _OBJECT
         if self._kept > MAX_KEPT:
-            raise self.error(field, f"metadata of more than {MAX_KEPT:,} bytes")
+            raise self._kept_too_much(field)
 
     def take(self, size: int, field: str) -> bytes:
         """The next `size` bytes."""
@@ -118,31 +125,64 @@ class Cursor:
         except UnicodeDecodeError as error:
             raise self.error(field, f"not UTF-8: {one_line(repr(raw[:40]))}") from error
 
-    def strings(self, count: int, field: str, keep: bool) -> list[bytes]:
-        """`count` strings, each with its length before it; an empty list when they are not to be kept.
+    def strings(self, count: int, field: str, keep: bool) -> Strings | None:
+        """`count` strings, each with its length before it; None when they are not to be kept.
 
-        The window is walked in place: one object per string, and none for those that are passed over.
+        The window is walked in place, without an object that lasts per string.
         """
         self.check(8 * count, field)
         self.count_values(count, field)
-        kept: list[bytes] = []
-        unpack = struct.Struct("<Q").unpack_from
-        for _ in range(count):
-            if self._at + 8 > len(self._window):
-                self.check(8, field)
-                self._fill(8)
-            (length,) = unpack(self._window, self._at)
-            self._at += 8
-            if keep:
-                if length > MAX_TEXT:
-                    raise self.error(field, f"a string of {length} bytes, expected at most {MAX_TEXT:,}")
-                self.keep(length, field)
-                kept.append(self.take(length, field))
-            elif self._at + length <= len(self._window):
-                self._at += length
+        if keep and count > MAX_STRINGS:
+            raise self.error(field, f"{count} strings, expected at most {MAX_STRINGS:,}")
+        if keep:
+            self.keep(_END * count, field)
+        texts, lengths = [], [np.zeros(0, np.int64)]
+        kept = done = 0
+        while done < count:
+            starts = self._walk(count - done)
+            if starts:
+                done += len(starts)
+                if keep:
+                    text, sizes = _texts(self._window, np.array(starts), self._at)
             else:
-                self.skip(length, field)
-        return kept
+                done += 1
+                length = self.u64(field)
+                if not keep:
+                    self.skip(length, field)
+                    continue
+                text = self.take(self._short(length, field), field)
+                sizes = np.array([length], np.int64)
+            if keep:
+                self._short(int(sizes.max()), field)
+                kept += len(text)
+                if self._kept + kept > MAX_KEPT:
+                    raise self._kept_too_much(field)
+                texts.append(text)
+                lengths.append(sizes)
+        self._kept += kept
+        return Strings(b"".join(texts), np.cumsum(np.concatenate(lengths)).astype(np.uint32)) if keep else None
+
+    def _walk(self, count: int) -> list[int]:
+        """Pass over at most `count` strings that lie in the window as a whole; where in it each begins."""
+        window, at, size = self._window, self._at, len(self._window)
+        unpack = struct.Struct("<Q").unpack_from
+        starts = []
+        for _ in range(count):
+            end = at + 8
+            if end > size:
+                break
+            end += unpack(window, at)[0]
+            if end > size:
+                break
+            starts.append(at)
+            at = end
+        self._at = at
+        return starts
+
+    def _short(self, length: int, field: str) -> int:
+        if length > MAX_TEXT:
+            raise self.error(field, f"a string of {length} bytes, expected at most {MAX_TEXT:,}")
+        return length
 
     def numbers(self, count: int, dtype: str, field: str) -> NDArray[np.generic]:
         """`count` numbers of a numpy dtype, shape (count,)."""
@@ -151,8 +191,20 @@ class Cursor:
         self.keep(size, field)
         return np.frombuffer(self.take(size, field), dtype)
 
+    def _kept_too_much(self, field: str) -> MalformedFileError:
+        return self.error(field, f"metadata of more than {MAX_KEPT:,} bytes")
+
     def _fill(self, size: int) -> None:
         """Load a window that starts here and holds at least `size` bytes, which `check` has found to be there."""
         start = self.position
         wanted = min(max(size, _CHUNK), self._limit - start)
         self._window, self._base, self._at = self._source.read(start, wanted), start, 0
+
+
+def _texts(window: bytes, starts: NDArray[np.int64], end: int) -> tuple[bytes, NDArray[np.int64]]:
+    """Strings that lie one after the other from `starts` to `end`, without the 8 bytes of length before each; their lengths."""
+    first = int(starts[0])
+    part = np.frombuffer(window, np.uint8)[first:end]
+    is_text = np.ones(len(part), np.bool_)
+    is_text[((starts - first)[:, None] + np.arange(8)).reshape(-1)] = False
+    return part[is_text].tobytes(), np.diff(starts, append=end) - 8

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance_gate.artifact.gguf.cursor import MAX_TEXT, Cursor
+from provenance_gate.artifact.gguf.strings import Strings
 from provenance_gate.artifact.gguf.types import TYPES, GgmlType, type_name
 from provenance_gate.artifact.ranges import RangeSource
 from provenance_gate.errors import MalformedFileError, one_line
@@ -52,8 +53,8 @@ class NotKept:
     length: int
 
 
-Value = bool | int | float | str | tuple[bytes, ...] | NDArray[np.generic] | NotKept
-"""A metadata value. Lists of strings are tuples of bytes, lists of numbers are arrays, lists of lists are not kept."""
+Value = bool | int | float | str | Strings | NDArray[np.generic] | NotKept
+"""A metadata value. Lists of strings are undecoded, lists of numbers are arrays, lists of lists are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,9 @@ def _value(cursor: Cursor, key: str, field: str) -> Value:
         if length > MAX_TEXT:
             cursor.skip(length, field)
             return NotKept(length)
-        cursor.keep(length, field)
         raw = cursor.take(length, field)
+        # One character beyond the Basic Multilingual Plane makes Python take four bytes for each.
+        cursor.keep(length if raw.isascii() else 4 * length, field)
         try:
             return raw.decode()
         except UnicodeDecodeError as error:
@@ -147,8 +149,8 @@ def _array(cursor: Cursor, key: str, field: str, depth: int) -> Value:
         cursor.skip(count * np.dtype(_NUMBERS[kind]).itemsize, field)
     elif kind == _STRING:
         strings = cursor.strings(count, field, keep and (count <= 1024 or key in _KEPT))
-        if strings or not count:
-            return tuple(strings)
+        if strings is not None:
+            return strings
     elif kind == _ARRAY:
         cursor.check(12 * count, field)
         cursor.count_values(count, field)

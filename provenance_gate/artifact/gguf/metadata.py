@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance_gate.artifact.gguf.header import NotKept, Value
+from provenance_gate.artifact.gguf.strings import NO_STRINGS, Strings
 from provenance_gate.errors import MalformedFileError, one_line
 
 MAX_INTEGER = 2**31
@@ -76,12 +77,12 @@ class Metadata:
             raise self._error(key, "a string")
         return value
 
-    def strings(self, key: str) -> tuple[bytes, ...] | None:
+    def strings(self, key: str) -> Strings | None:
         """A list of strings, undecoded."""
         value = self.entries.get(key)
         if isinstance(value, np.ndarray) and not len(value):
-            return ()
-        if value is not None and not isinstance(value, tuple):
+            return NO_STRINGS
+        if value is not None and not isinstance(value, Strings):
             raise self._error(key, "a list of strings")
         return value
 
@@ -106,7 +107,7 @@ def _describe(value: Value) -> str:
             return "true" if value else "false"
         case str():
             return f"the string {one_line(value, 60)!r}"
-        case tuple() | np.ndarray():
+        case Strings() | np.ndarray():
             return f"a list of {len(value)}"
         case NotKept():
             return f"a value of length {value.length}"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from provenance_gate.artifact.gguf.blocks import is_decodable
+from provenance_gate.artifact.gguf.blocks import is_decodable, why_not
 from provenance_gate.artifact.gguf.claims import read_gguf_claims
 from provenance_gate.artifact.gguf.converter import Original, undo
 from provenance_gate.artifact.gguf.facts import UNQUANTIZED, read_config
-from provenance_gate.artifact.gguf.header import TensorInfo, read_header
+from provenance_gate.artifact.gguf.header import MAX_TENSORS, TensorInfo, read_header
 from provenance_gate.artifact.gguf.metadata import Metadata
 from provenance_gate.artifact.gguf.readers import BlockReader
 from provenance_gate.artifact.gguf.vocabulary import read_vocabulary
@@ -28,6 +28,7 @@ from provenance_gate.errors import ArtifactError, MalformedFileError, one_line
 _PART: Final = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 _ASIDE: Final = re.compile(r"mmproj|imatrix")
 _MAX_PARTS: Final = 1000
+_SPLIT: Final = frozenset({"split.no", "split.count", "split.tensors.count"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +59,6 @@ class _Part:
     number: int
 
 
-def select_files(paths: Iterable[PurePosixPath]) -> tuple[PurePosixPath, ...]:
-    """Of the GGUF files of a folder those of its model, in order: one file, or the parts of one split file.
-
-    Projectors of images (``mmproj``) and importance matrices are passed over. Raises ArtifactError when several models are
-    left, most often one model quantized in several ways: which of them would be run is not ours to guess.
-    """
-    models: dict[str, list[PurePosixPath]] = {}
-    for path in sorted(paths):
-        if not _ASIDE.search(path.name.lower()):
-            part = _PART.fullmatch(path.name)
-            models.setdefault(f"{part[1]}-of-{part[3]}" if part else path.name, []).append(path)
-    if len(models) > 1:
-        names = ", ".join(one_line(str(files[0]), 80) for files in list(models.values())[:5])
-        raise ArtifactError(f"{len(models)} GGUF models in one folder ({names}); open one of the files")
-    return tuple(next(iter(models.values()), ()))
-
-
 def open_gguf(sources: Sequence[tuple[RangeSource, PurePosixPath]]) -> GgufModel:
     """Open a model from its file, or from all parts of it in any order.
 
@@ -91,7 +75,7 @@ def open_gguf(sources: Sequence[tuple[RangeSource, PurePosixPath]]) -> GgufModel
         raise ArtifactError("no GGUF file")
     if len(sources) > _MAX_PARTS:
         raise ArtifactError(f"{sources[0][0].name}: {len(sources)} parts, expected at most {_MAX_PARTS}")
-    parts = _in_order([_read_part(source, path) for source, path in sources])
+    parts = _in_order(_read_parts(sources))
     metadata = parts[0].metadata
     infos = [info for part in parts for info in part.tensors]
     quantized = any(info.type_name not in UNQUANTIZED for info in infos)
@@ -108,10 +92,24 @@ def open_gguf(sources: Sequence[tuple[RangeSource, PurePosixPath]]) -> GgufModel
     )
 
 
-def _read_part(source: RangeSource, path: PurePosixPath) -> _Part:
-    header = read_header(source)
-    metadata = Metadata(source.name, header.metadata)
-    return _Part(source, path, metadata, header.tensors, metadata.integer("split.no") or 0)
+def _read_parts(sources: Sequence[tuple[RangeSource, PurePosixPath]]) -> list[_Part]:
+    """Headers of all files. The first part's metadata is the model's; of the others their place is kept."""
+    parts: list[_Part] = []
+    count = 0
+    for source, path in sources:
+        header = read_header(source)
+        count += len(header.tensors)
+        if count > MAX_TENSORS:
+            raise MalformedFileError(
+                f"{source.name}: tensor count: {count} with the parts before, at most {MAX_TENSORS}"
+            )
+        metadata = Metadata(source.name, header.metadata)
+        number = metadata.integer("split.no") or 0
+        if number or any(not part.number for part in parts):
+            said = {key: value for key, value in header.metadata.items() if key in _SPLIT}
+            metadata = Metadata(source.name, said)
+        parts.append(_Part(source, path, metadata, header.tensors, number))
+    return parts
 
 
 def _in_order(parts: Sequence[_Part]) -> tuple[_Part, ...]:
@@ -188,4 +186,5 @@ def _unread_types(infos: Sequence[TensorInfo]) -> tuple[str, ...]:
     if not counts:
         return ()
     shown = ", ".join(f"{name} ({times})" for name, times in sorted(counts.items())[:8])
-    return (f"tensors of types that are listed but not read by this version: {shown}",)
+    why = next((reason for name in sorted(counts) if (reason := why_not(name))), " by this version")
+    return (f"tensors of types that are listed but not read{why}: {shown}",)

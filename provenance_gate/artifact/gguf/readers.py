@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance_gate.artifact.gguf.blocks import decode_blocks, is_decodable
+from provenance_gate.artifact.gguf.blocks import decode_blocks, is_decodable, why_not
 from provenance_gate.artifact.gguf.types import GgmlType
 from provenance_gate.artifact.interface import TensorReader
 from provenance_gate.artifact.ranges import RangeSource
@@ -49,6 +49,7 @@ class BlockReader:
         if kind is None or not is_decodable(kind.name):
             raise ArtifactError(
                 f"{self.source.name}: tensor {self.name!r}: values of type {self.type_name} cannot be read"
+                f"{why_not(self.type_name)}"
             )
         stop = start + count
         if stop - start <= _CHUNK:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from provenance_gate.artifact.gguf.blocks import DECODERS, decode_blocks, is_decodable
+from provenance_gate.artifact.gguf.packageblocks import PACKAGE_TYPES
 from provenance_gate.artifact.gguf.types import TYPES, GgmlType
 from provenance_gate.errors import ArtifactError
 
@@ -175,15 +176,12 @@ def test_plain_numbers(name: str, dtype: str, numbers: list[float]) -> None:
         np.testing.assert_array_equal(decode_blocks(stored.tobytes(), KINDS[name]), stored.astype(np.float32))
 
 
-@pytest.mark.parametrize(
-    "name", ["IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ3_S", "IQ2_S", "IQ1_M", "TQ1_0", "TQ2_0", "Q8_K"]
-)
-def test_types_without_a_decoder_are_refused_by_name(name: str) -> None:
-    assert not is_decodable(name)
-    with pytest.raises(ArtifactError, match=name):
-        decode_blocks(bytes(KINDS[name].size), KINDS[name])
+def test_types_without_a_decoder_are_refused_by_name() -> None:
+    assert not is_decodable("Q8_K")
+    with pytest.raises(ArtifactError, match=r"values of type Q8_K cannot be read$"):
+        decode_blocks(bytes(KINDS["Q8_K"].size), KINDS["Q8_K"])
 
 
-@pytest.mark.parametrize("name", sorted(n for n in KINDS if is_decodable(n)))
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - PACKAGE_TYPES - {"Q8_K"}))
 def test_no_blocks_are_no_values(name: str) -> None:
     assert decode_blocks(b"", KINDS[name]).shape == (0,)

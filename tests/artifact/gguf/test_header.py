@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from provenance_gate.artifact.gguf import cursor
 from provenance_gate.artifact.gguf.header import NotKept, read_header
+from provenance_gate.artifact.gguf.strings import Strings
 from provenance_gate.artifact.ranges import RangeSource
 from provenance_gate.errors import ArtifactError, MalformedFileError
 
@@ -151,7 +152,8 @@ def test_lists_are_read_and_lists_of_lists_are_passed_over() -> None:
     found = read_header(Bytes(gguf(None, metadata))).metadata
     assert isinstance(found["i"], np.ndarray)
     assert found["i"].tolist() == [1, 2]
-    assert found["s"] == (b"a", b"")
+    assert isinstance(found["s"], Strings)
+    assert list(found["s"]) == [b"a", b""]
     assert found["n"] == NotKept(2)
     assert found["d"] == NotKept(1)
     assert found["last"] == 7
@@ -167,7 +169,9 @@ def test_long_values_that_nobody_asks_for_are_not_kept() -> None:
 def test_the_token_list_is_kept_whatever_its_length() -> None:
     tokens = [f"token{n}" for n in range(70_000)]
     found = read_header(Bytes(gguf(None, {"tokenizer.ggml.tokens": Typed(ARRAY, tokens, STRING)}))).metadata
-    assert found["tokenizer.ggml.tokens"] == tuple(t.encode() for t in tokens)
+    kept = found["tokenizer.ggml.tokens"]
+    assert isinstance(kept, Strings)
+    assert list(kept) == [t.encode() for t in tokens]
 
 
 def test_a_token_without_end_is_refused() -> None:
@@ -301,9 +305,28 @@ def test_strings_without_number_are_refused_before_they_are_walked() -> None:
 
 def test_tokens_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cursor, "MAX_KEPT", 4 << 20)
-    list_of = struct.pack("<IQ", STRING, 9_000_000)
+    list_of = struct.pack("<IQ", STRING, 900_000)
+    front = head(raw_entry(ARRAY, list_of, "tokenizer.ggml.tokens"), values=1)
+    bounded(Endless(front + text("x" * 999) * 5_000, 2**40), 5, "metadata of more than")
+
+
+def test_a_list_of_more_tokens_than_any_model_has_is_refused_before_it_is_walked() -> None:
+    list_of = struct.pack("<IQ", STRING, cursor.MAX_STRINGS + 1)
     source = Endless(head(raw_entry(ARRAY, list_of, "tokenizer.ggml.tokens"), values=1), 2**40)
-    bounded(source, 15, "metadata of more than")
+    bounded(source, 1, r"tokenizer\.ggml\.tokens: 1000001 strings, expected at most 1,000,000")
+    assert source.largest <= 1 << 20
+
+
+@pytest.mark.parametrize("window", [64, 100, 1 << 20])
+def test_strings_that_cross_a_window_are_whole(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cursor, "_CHUNK", window)
+    tokens = ["", "a" * 55, "b" * 56, "c" * 57, "", "d" * 500, *(str(n) for n in range(50)), ""]
+    values = {"tokenizer.ggml.tokens": Typed(ARRAY, tokens, STRING), "last": 7}
+    found = read_header(Bytes(gguf(None, values))).metadata
+    kept = found["tokenizer.ggml.tokens"]
+    assert isinstance(kept, Strings)
+    assert [token.decode() for token in kept] == tokens
+    assert found["last"] == 7
 
 
 def test_a_header_is_read_in_windows() -> None:

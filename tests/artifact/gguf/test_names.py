@@ -250,7 +250,7 @@ def test_shared_experts_are_feed_forward() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["blk.01.attn_q.weight", "blk.x.attn_q.weight", "blk.0.attn_q_a.weight", "blk.0.ffn_gate_inp_shexp.weight",
+    ["blk.01.attn_q.weight", "blk.x.attn_q.weight", "blk.0.attn_q_c.weight", "blk.0.ffn_gate_inp_chexp.weight",
      "xblk.0.attn_q.weight", "blk.0.attn_q.weight.lora_a", "rope_freqs.weight", "v.blk.0.attn_Q.weight"],
 )  # fmt: skip
 def test_names_that_only_resemble_have_no_role(name: str) -> None:

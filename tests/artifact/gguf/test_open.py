@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
 
-from provenance_gate.artifact.gguf import open_gguf, select_files
+from provenance_gate.artifact.gguf import open_gguf
 from provenance_gate.artifact.interface import BaseClaim, ModelConfig, NotMeasured
 from provenance_gate.errors import ArtifactError, MalformedFileError
 
@@ -98,30 +99,29 @@ def test_a_tensor_in_two_parts_is_refused() -> None:
         opened(*(gguf(ONE, dict(m)) for m in meta), names=NAMES)
 
 
+def test_the_tensors_of_all_parts_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("provenance_gate.artifact.gguf.open.MAX_TENSORS", 2)
+    assert len(opened(*parts(), names=NAMES).tensors) == 2
+    monkeypatch.setattr("provenance_gate.artifact.gguf.open.MAX_TENSORS", 1)
+    with pytest.raises(
+        MalformedFileError, match=r"00002-of-00002\.gguf: tensor count: 2 with the parts before, at most 1"
+    ):
+        opened(*parts(), names=NAMES)
+
+
+def test_many_parts_with_long_lists_take_the_memory_of_one() -> None:
+    names = [f"m-{n + 1:05}-of-00012.gguf" for n in range(12)]
+    data = [gguf(None, {"split.no": n, "split.count": 12, "scores": Typed(ARRAY, [0] * 60_000, 12)}) for n in range(12)]
+    tracemalloc.start()
+    model = opened(*data, names=names)
+    assert tracemalloc.get_traced_memory()[1] < 4 * 8 * 60_000
+    tracemalloc.stop()
+    assert model.tensors == ()
+
+
 def test_no_file_is_an_error() -> None:
     with pytest.raises(ArtifactError, match="no GGUF file"):
         open_gguf([])
-
-
-@pytest.mark.parametrize(
-    ("names", "chosen"),
-    [
-        ([], ()),
-        (["m.gguf"], ("m.gguf",)),
-        (["m.gguf", "mmproj-model-f16.gguf", "imatrix.gguf"], ("m.gguf",)),
-        (NAMES[::-1], NAMES),
-    ],
-)
-def test_the_files_of_one_model_are_chosen(names: list[str], chosen: tuple[str, ...]) -> None:
-    assert select_files(map(PurePosixPath, names)) == tuple(map(PurePosixPath, chosen))
-
-
-@pytest.mark.parametrize(
-    "names", [["a-Q4_K_M.gguf", "a-Q8_0.gguf"], [*NAMES, "m.gguf"], [*NAMES, "m-00001-of-00003.gguf"]]
-)
-def test_several_models_are_not_chosen_among(names: list[str]) -> None:
-    with pytest.raises(ArtifactError, match="open one of the files"):
-        select_files(map(PurePosixPath, names))
 
 
 # Config
@@ -296,9 +296,9 @@ def test_other_vectors_keep_theirs(architecture: str, name: str) -> None:
 
 
 def test_types_that_are_not_read_are_noted() -> None:
-    model = opened(gguf({"a": ("IQ2_XXS", (2, 256), bytes(132)), **TWO}))
-    assert model.notes == ("tensors of types that are listed but not read by this version: IQ2_XXS (1)",)
-    assert [(t.dtype, t.nbytes) for t in model.tensors] == [("IQ2_XXS", 132), ("F32", 24)]
+    model = opened(gguf({"a": ("Q8_K", (2, 256), bytes(584)), **TWO}))
+    assert model.notes == ("tensors of types that are listed but not read by this version: Q8_K (1)",)
+    assert [(t.dtype, t.nbytes) for t in model.tensors] == [("Q8_K", 584), ("F32", 24)]
 
 
 def test_adapters_are_noted() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import tracemalloc
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from provenance_gate.artifact.gguf.merges import merges_by_score
+from provenance_gate.artifact.gguf.strings import Strings
 from provenance_gate.artifact.interface import NotMeasured, TokenizerFacts
 from provenance_gate.artifact.tokenizer import parse_tokenizer
 from provenance_gate.errors import MalformedFileError
@@ -147,8 +153,12 @@ def test_equal_tokens_count_once() -> None:
         (lambda: listed("gpt2", ["a"], merges=[b"\xff a"]), "UTF-8"),
         (lambda: listed("rwkv", ["a"]), "'rwkv'"),
         (lambda: listed("a\nb", ["a"]), "is not known"),
-        (lambda: listed("gpt2", ["a"], merges=["b c"]), "tokenizers library"),
-        (lambda: listed("gpt2", ["a"], merges=["a"]), "tokenizers library"),
+        (lambda: listed("gpt2", ["a"], merges=["b c"]), "merge rule 0, b'b c', is not of tokens that are listed"),
+        (lambda: listed("gpt2", ["a", "b", "ab"], merges=["a b", "b a"]), "merge rule 1, b'b a'"),
+        (lambda: listed("gpt2", ["a"], merges=["a"]), "merge rule 0"),
+        (lambda: listed("llama", ["a"], merges=["\n"]), "merge rule 0"),
+        (lambda: listed("bert", ["the"]), "tokenizers library"),
+        (lambda: listed("t5", ["a"]), "tokenizers library"),
         (lambda: listed("gpt2", ["[PAD0]"], token_type=integers(5)), "empty"),
     ],
 )
@@ -186,16 +196,93 @@ def test_scores_may_be_any_number() -> None:
         assert isinstance(found, TokenizerFacts | NotMeasured)
 
 
-@pytest.mark.parametrize(("name", "least"), [("_MOST_MERGES", 6), ("_MOST_CHARACTERS", 16)])
+@pytest.mark.parametrize(("name", "least"), [("MOST_MERGES", 6), ("MOST_BYTES", 16)])
 @pytest.mark.parametrize("below", [0, 1])
 def test_rebuilding_merges_has_bounds(name: str, least: int, below: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"provenance_gate.artifact.gguf.vocabulary.{name}", least - below)
+    monkeypatch.setattr(f"provenance_gate.artifact.gguf.merges.{name}", least - below)
     found = listed("llama", ["<unk>", "a", "aa", "aaa", "aaaa", "b"])
     assert isinstance(found, TokenizerFacts)
     assert found.num_merges == (0 if below else 6)
 
 
-def test_a_list_beyond_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provenance_gate.artifact.gguf.vocabulary.MAX_LISTED", 2)
-    with pytest.raises(MalformedFileError, match=r"tokenizer\.ggml\.tokens: 3 tokens"):
-        listed("gpt2", ["a", "b", "c"])
+# What the whole tokenizer.json would give
+
+_ALPHABET = st.sampled_from([*"theof 0.,", "▁", "的", "и", "के"[0], "के"[1], "Ġ", "Ð", "¸", "##", "\n", "😀"])
+_PIECES = st.lists(st.lists(_ALPHABET, min_size=1, max_size=4).map("".join), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pieces=_PIECES, scores=st.lists(st.sampled_from([0.0, -1.0, -2.5, 3.0]), min_size=40, max_size=40))
+def test_rebuilt_merges_are_those_of_the_plain_definition(pieces: list[str], scores: list[float]) -> None:
+    ids = {}
+    for token_id, piece in enumerate(pieces):
+        ids.setdefault(piece, token_id)
+    rules = [
+        (-scores[token_id], token_id, ids[piece[:cut]], ids[piece[cut:]])
+        for piece, token_id in ids.items()
+        for cut in range(1, len(piece))
+        if " " not in piece and piece[:cut] in ids and piece[cut:] in ids
+    ]
+    lines = [f"{pieces[left]} {pieces[right]}" for _, _, left, right in sorted(rules)]
+    found = listed("llama", pieces, scores=floats(*scores[: len(pieces)]))
+    assert isinstance(found, TokenizerFacts)
+    assert found.num_merges == len(lines)
+    assert found.merges_sha256 == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert found.first_merges_sha256 == hashlib.sha256("\n".join(lines[:50]).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "t5", "bert"])
+@settings(max_examples=60, deadline=None)
+@given(pieces=_PIECES, data=st.data())
+def test_facts_are_those_of_the_whole_file(kind: str, pieces: list[str], data: st.DataObject) -> None:
+    pieces = list(dict.fromkeys(["<unk>", *pieces, *"theof", *"的иके"]))
+    vocabulary = {piece: token_id for token_id, piece in enumerate(pieces)}
+    if kind == "gpt2":
+        pairs = [f"{p[:c]} {p[c:]}" for p in pieces for c in range(1, len(p)) if " " not in p and "\n" not in p]
+        rules = [r for r in pairs if all(half in vocabulary for half in r.split(" "))]
+        rules = data.draw(st.permutations(rules))
+        split = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        wanted = original({"type": "BPE", "vocab": vocabulary, "merges": rules}, pre_tokenizer=split)
+        found = listed("gpt2", pieces, merges=Typed(ARRAY, rules, STRING))
+    elif kind == "t5":
+        scores = data.draw(st.lists(st.integers(-20, 2), min_size=len(pieces), max_size=len(pieces)))
+        split = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+        listing = [[p, float(s)] for p, s in zip(pieces, scores, strict=True)]
+        wanted = original({"type": "Unigram", "vocab": listing, "unk_id": 0}, pre_tokenizer=split)
+        found = listed("t5", pieces, scores=floats(*scores), unknown_token_id=0)
+    else:
+        model = {"type": "WordPiece", "vocab": vocabulary, "unk_token": "<unk>", "continuing_subword_prefix": "##",
+                 "max_input_chars_per_word": 100}  # fmt: skip
+        bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+                "lowercase": all(p == p.lower() for p in pieces)}  # fmt: skip
+        wanted = original(model, normalizer=bert, pre_tokenizer={"type": "BertPreTokenizer"})
+        stored = [p if t == 0 else p[2:] if p.startswith("##") else "▁" + p for t, p in enumerate(pieces)]
+        types = integers(3, *[1] * (len(pieces) - 1))
+        found = listed("bert", stored, token_type=types, unknown_token_id=0)
+    same(found, wanted)
+
+
+def test_a_line_that_starts_a_list_of_merges_is_passed_over() -> None:
+    found = listed("gpt2", ["a", "b", "ab"], merges=["#version: 0.2", "a b"])
+    same(found, original({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["#version: 0.2", "a b"]},
+         pre_tokenizer={"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}))  # fmt: skip
+
+
+def test_pieces_of_one_hash_are_not_merged() -> None:
+    tokens = Strings(b"abab", np.array([1, 2, 4], np.uint32))
+    ids = {b"a": 0, b"b": 1, b"ab": 2}
+    assert merges_by_score(tokens, ids, None).tolist() == [[2, 0, 1]]
+    again = Strings(b"aab", np.array([1, 2, 3], np.uint32))
+    assert merges_by_score(again, {b"a": 0, b"other": 1, b"b": 2}, None).tolist() == []
+
+
+def test_long_lists_take_little_memory() -> None:
+    tokens = [f"{n:x}" for n in range(200_000)]
+    data = gguf(None, {f"{AT}model": "llama", f"{AT}tokens": Typed(ARRAY, tokens, STRING)})
+    tracemalloc.start()
+    model = opened(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(model.tokenizer, TokenizerFacts)
+    assert model.tokenizer.vocab_size == 200_000
+    assert peak < 500 * len(tokens)
