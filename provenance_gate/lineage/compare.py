@@ -11,7 +11,7 @@ from provenance_gate.artifact.dtypes import quantized_bits
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, BaseClaim, Component, NotMeasured, Role
 from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
-from provenance_gate.fingerprint.measure import compare_signal
+from provenance_gate.fingerprint.measure import IMPORTED_METHOD, compare_signal
 from provenance_gate.fingerprint.signals import SIGNALS
 from provenance_gate.fingerprint.signals.weight_correlation import BODY, WeightCorrelation, mean_correlation, rows_of
 from provenance_gate.lineage.components import (
@@ -27,7 +27,7 @@ from provenance_gate.lineage.components import (
 from provenance_gate.lineage.decide import BodyEvidence, Decision, decide
 from provenance_gate.lineage.interface import BaseRef, ComponentEvidence, LayerMatch, Lineage, Relation
 from provenance_gate.lineage.layers import LayerAlignment, align_layers, attention_test
-from provenance_gate.lineage.matching import ContentMatch, match_by_content
+from provenance_gate.lineage.matching import ContentMatch, match_rows
 from provenance_gate.lineage.sameness import Sameness, sameness
 
 TEST = "exact moments of T under permutation of feed-forward neurons within each layer, normal tail"
@@ -59,7 +59,14 @@ def compare(artifact: Fingerprint, base: Fingerprint, ref: BaseRef, claims: tupl
 
 def _weights(artifact: Fingerprint, base: Fingerprint, signals: Mapping[str, Evidence]) -> _Weights | NotMeasured:
     ours, theirs = artifact.signals.get(WeightCorrelation.name), base.signals.get(WeightCorrelation.name)
-    if not isinstance(ours, SignalValue) or not isinstance(theirs, SignalValue) or ours.parameters != theirs.parameters:
+    # Rows come from our own measuring only: an imported fingerprint that holds some was not written by an import.
+    alike = artifact.method == base.method and not artifact.method.startswith(IMPORTED_METHOD)
+    if (
+        not alike
+        or not isinstance(ours, SignalValue)
+        or not isinstance(theirs, SignalValue)
+        or ours.parameters != theirs.parameters
+    ):
         absent = compare_signal(WeightCorrelation(), artifact, base).value
         return absent if isinstance(absent, NotMeasured) else NotMeasured("the weights were not measured alike")
     matched, base_rows = _matched(ours, theirs)
@@ -80,14 +87,9 @@ def _weights(artifact: Fingerprint, base: Fingerprint, signals: Mapping[str, Evi
 
 
 def _matched(ours: SignalValue, theirs: SignalValue) -> tuple[ContentMatch, Rows]:
-    """Rows of both sides under common keys. Only a side whose names say nothing at all is matched by content."""
-    a, b = rows_of(ours), rows_of(theirs)
-    if ours.facts.get("roles_from") == "none":
-        return match_by_content(a, b), b
-    if theirs.facts.get("roles_from") == "none":
-        turned = match_by_content(b, a)
-        return ContentMatch(a, turned.log10_tried, 0.0), turned.rows
-    return ContentMatch(a, 0.0, 0.0), b
+    """Rows of both sides under common keys."""
+    unnamed = ours.facts.get("roles_from") == "none", theirs.facts.get("roles_from") == "none"
+    return match_rows(rows_of(ours), rows_of(theirs), unnamed)
 
 
 class _Weights:
@@ -128,6 +130,9 @@ class _Weights:
             return NotMeasured(self._why_no_test())
         correlation = weighted_correlation(self.body_pairs)
         feed_forward = self._correlation(Component.FEED_FORWARD, Component.EXPERTS)
+        if feed_forward is None and not self._has_feed_forward():
+            # Pure state-space models: their mixers are what was tested, and all that there is.
+            feed_forward = correlation
         if correlation is None or feed_forward is None:
             return NotMeasured("no feed-forward matrix has a counterpart that is not zero")
         # Norm gains alone are a few thousand numbers near 1: `components` shows them, the relation does not rest on them.
@@ -159,6 +164,9 @@ class _Weights:
         norms = self.components.get(Component.NORMS.value)
         return norms.correlation if norms is not None and isinstance(norms.correlation, float) else None
 
+    def _has_feed_forward(self) -> bool:
+        return any(k.role in (Role.FFN_DOWN, Role.EXPERT_DOWN) for k in (*self.matched.rows, *self.base_rows))
+
     def _why_no_test(self) -> str:
         ours = {r.shape for k, r in self.matched.rows.items() if k.role in (Role.FFN_DOWN, Role.EXPERT_DOWN)}
         theirs = {r.shape for k, r in self.base_rows.items() if k.role in (Role.FFN_DOWN, Role.EXPERT_DOWN)}
@@ -175,6 +183,8 @@ class _Weights:
         decision = decide(body)
         if self.same.relation is not None:
             decision = Decision(1.0, self.same.relation, self.same.reason)
+        if self.matched.roles_from:
+            decision = replace(decision, reason=f"{decision.reason}; {self.matched.roles_from}")
         found = _lineage(ref, claims, signals, decision)
         if isinstance(body, NotMeasured) or self.alignment is None:
             return replace(found, components=self.components, tier=self.same.tier)
@@ -206,7 +216,8 @@ class _Weights:
             return ()
         kinds = []
         base_layers = {(k.stack, k.layer) for k in self.base_rows if k.layer is not None}
-        if alignment.renumbered or len(base_layers) != alignment.total:
+        renumbered = alignment.renumbered and self.matched.numbered
+        if renumbered or len(base_layers) != alignment.total:
             kinds.append("depth changed")
         quantized = any(quantized_bits(p.ours.dtype) and not quantized_bits(p.theirs.dtype) for p in self.body_pairs)
         if quantized:

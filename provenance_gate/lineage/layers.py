@@ -1,5 +1,7 @@
 """Which layer of the base each layer of the artifact comes from, tested over the neurons of the feed-forward blocks.
 
+A layer without such a block is tested over the inner channels of its state-space mixer, where it has one (`mixer_writers`).
+
 Two maps are tried: the same layer numbers, and for every artifact layer the base layer that fits it best. The p-value of the
 second pays for all maps that it chose from (every base layer for every artifact layer), and of both for there being two. So
 dropped, repeated, inserted and reordered layers cost a little power and no false positives.
@@ -9,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from provenance_gate.artifact.architectures.mixers import MIXER
 from provenance_gate.artifact.interface import Role, TensorKey
 from provenance_gate.fingerprint.permutation import (
     PairStatistics,
@@ -62,11 +65,11 @@ class _Group:
 
 
 def align_layers(artifact: Rows, base: Rows, log10_tried: float = 0.0) -> LayerAlignment | None:
-    """Align and test. None when no two layers have feed-forward writers of one shape that are not zero.
+    """Align and test. None when no two layers have writers of one shape that are not zero.
 
     `log10_tried` is what earlier choices (tensor names found by content) already cost.
     """
-    ours, theirs = feed_forward_writers(artifact), feed_forward_writers(base)
+    ours, theirs = layer_writers(artifact), layer_writers(base)
     groups = _groups(ours, theirs)
     candidates = []
     for renumbered in (False, True):
@@ -120,6 +123,47 @@ def _test(chosen: list[tuple[_Group, list[tuple[int, int]]]], log10_tried: float
     return combined_test(joined, [(i, 0) for i in range(len(joined.statistic))], log10_tried)
 
 
+def layer_writers(rows: Rows) -> dict[Place, Writer]:
+    """Per layer the matrix whose columns are the units to permute: of the feed-forward block, else of the mixer."""
+    return mixer_writers(rows) | feed_forward_writers(rows)
+
+
+def mixer_writers(rows: Rows) -> dict[Place, Writer]:
+    """Per layer the matrix that writes a state-space mixer's output, shape (1, R, channels) or (heads, R, channels of a head).
+
+    All that belongs to an inner channel of Mamba (its rows of `in_proj` and `dt_proj`, its filter, its row of A, its column of
+    `x_proj` and `out_proj`) starts alike and is trained alike, so channels may be permuted. In Mamba 2 the channels of one
+    head may, but heads may not: implementations start their decays at 1, 2, 3 ... How many heads there are is told by
+    shapes: `in_proj` has a row for each gate and filtered channel, and one for each head. Elsewhere (linear attention, whose
+    heads share a norm; recurrences with block-diagonal gates) the layer is left out.
+    """
+    writers: dict[Place, Writer] = {}
+    for key, kept in sorted(rows.items(), key=lambda item: _natural(item[0])):
+        if key.role is not Role.ATTENTION_O or key.part != MIXER or key.layer is None:
+            continue
+        channels, heads = kept.shape[1], _mixer_heads(rows, key)
+        has_selection = replace(key, role=Role.ATTENTION_V, part=f"{MIXER}.x_proj") in rows
+        if heads == 0 and has_selection:
+            writers[key.stack, key.layer] = kept.values[None]
+        elif heads > 0 and not has_selection and channels % heads == 0:
+            writers[key.stack, key.layer] = _cut_into(kept, heads)
+    return writers
+
+
+def _mixer_heads(rows: Rows, writer: TensorKey) -> int:
+    """Rows of `in_proj` beyond gate and filter: 0 in Mamba, the heads in Mamba 2, negative where it is neither."""
+    inputs = rows.get(replace(writer, role=Role.ATTENTION_V, part=f"{MIXER}.in_proj"))
+    filters = rows.get(replace(writer, role=Role.BIAS, part=f"{MIXER}.conv1d"))
+    if inputs is None or filters is None:
+        return -1
+    return inputs.shape[0] - filters.shape[0] - rows[writer].shape[1]
+
+
+def _cut_into(kept: KeptRows, heads: int) -> Writer:
+    width = kept.shape[1] // heads
+    return np.ascontiguousarray(kept.values.reshape(len(kept.values), heads, width).transpose(1, 0, 2))
+
+
 def feed_forward_writers(rows: Rows) -> dict[Place, Writer]:
     """Per layer the matrix that writes the FFN's output, shape (1, R, ff), or the experts' ones, shape (E, R, ff).
 
@@ -151,9 +195,7 @@ def attention_writers(rows: Rows, heads: object) -> dict[Place, Writer]:
     writers: dict[Place, Writer] = {}
     for key, kept in sorted(rows.items(), key=lambda item: _natural(item[0])):
         if key.role is Role.ATTENTION_O and key.layer is not None and key.part == "" and kept.shape[1] % heads == 0:
-            width = kept.shape[1] // heads
-            cut = kept.values.reshape(len(kept.values), heads, width).transpose(1, 0, 2)
-            writers[key.stack, key.layer] = np.ascontiguousarray(cut)
+            writers[key.stack, key.layer] = _cut_into(kept, heads)
     return writers
 
 

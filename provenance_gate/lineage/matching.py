@@ -1,36 +1,83 @@
-"""Give unnamed tensors a place by their content: for artifacts whose tensor names were changed.
+"""Give unnamed tensors a place: by content where the other model's names are known, by shapes and order where neither's are.
 
-Each unnamed matrix is compared with every matrix of the base that has its shape; the best is taken, and the number of
-choices is paid for in the p-value (`log10_tried`).
+By content: each unnamed matrix is compared with every matrix of the base that has its shape; the best is taken, and the number
+of choices is paid for in the p-value (`log10_tried`). By shapes (`shapes.py`) nothing is chosen by values, so nothing is paid.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from provenance_gate.artifact.interface import Role, TensorKey
 from provenance_gate.fingerprint.rows import KeptRows
+from provenance_gate.lineage.greedy import MATCH_FLOOR, best_pairs
+from provenance_gate.lineage.shapes import Placed, place_by_shapes
 
 Rows = Mapping[TensorKey, KeptRows]
-
-MATCH_FLOOR = 0.1
-"""Smallest cosine that names a tensor. The largest of 100 cosines of independent rows of 12288 values is below 0.04."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentMatch:
     """`rows`: the artifact's rows under the base's keys where matched, under their own where not; `unmatched`: share of
-    the unnamed parameters that found no place, in [0, 1].
+    the unnamed parameters that found no place, in [0, 1]; `roles_from`: what the roles rest on where it is not names, in words;
+    `numbered`: whether the numbers of the layers are those of the models.
     """
 
     rows: Rows
     log10_tried: float
     unmatched: float
+    roles_from: str = ""
+    numbered: bool = True
+
+
+def match_rows(artifact: Rows, base: Rows, unnamed: tuple[bool, bool]) -> tuple[ContentMatch, Rows]:
+    """Rows of both sides under common keys.
+
+    Parameters
+    ----------
+    unnamed
+        Whether no table of names fits the artifact, the base. A side with names of which some say nothing is not unnamed:
+        what stands beside a named body is nothing that a loader would run.
+    """
+    ours, theirs = unnamed
+    if ours and theirs:
+        placed = place_by_shapes(artifact, base)
+        if placed is not None:
+            how = f"roles from shapes and order, layers numbered by {_NUMBERED_BY[placed.layers_from]}"
+            match = ContentMatch(placed.artifact, 0.0, _beside(placed), how, placed.layers_from == "names")
+            return match, placed.base
+    if ours:
+        return replace(match_by_content(artifact, base), roles_from="roles by content"), base
+    if theirs:
+        turned = match_by_content(base, artifact)
+        return ContentMatch(artifact, turned.log10_tried, 0.0, "roles by content"), turned.rows
+    return ContentMatch(artifact, 0.0, 0.0), base
+
+
+_NUMBERED_BY = {"names": "their names", "order": "order"}
+_TABLES = 2
+"""Matrices of one shape that may be embedding tables."""
+_DEEPEST = 1.75
+"""Known models grown in depth have at most 1.5 times the layers of their base."""
+
+
+def _beside(placed: Placed) -> float:
+    """Share of the artifact's matrices that are no part of a body like the base's, in [0, 1]: a second body, say.
+
+    Which tensors code that nobody knows would run cannot be told, so what is there beside counts against the whole.
+    """
+    left = Counter(r.shape for k, r in placed.artifact.items() if k.role is Role.OTHER)
+    lost = sum(float(count) * math.prod(shape) for shape, count in left.items() if count > _TABLES)
+    ours, theirs = (_placed_size(rows) for rows in (placed.artifact, placed.base))
+    second = 1.0 - theirs / ours if ours > _DEEPEST * theirs else 0.0
+    return max(second, lost / (lost + ours))
+
+
+def _placed_size(rows: Rows) -> float:
+    return sum(float(math.prod(r.shape)) for k, r in rows.items() if k.role is not Role.OTHER)
 
 
 def match_by_content(artifact: Rows, base: Rows) -> ContentMatch:
@@ -44,8 +91,7 @@ def match_by_content(artifact: Rows, base: Rows) -> ContentMatch:
         theirs = named.get(form, [])
         if not theirs:
             continue
-        cosines = _cosines([artifact[k] for k in ours], [base[k] for k in theirs])
-        for i, j in _greedy(cosines):
+        for i, j in best_pairs([artifact[k] for k in ours], [base[k] for k in theirs], MATCH_FLOOR):
             renamed[ours[i]] = theirs[j]
             tried += math.log10(len(theirs))
     rows = {renamed.get(k, k): replace(r, key=renamed.get(k, k)) for k, r in artifact.items()}
@@ -60,27 +106,3 @@ def _by_form(rows: Rows, wanted: object) -> dict[tuple[object, ...], list[Tensor
         if callable(wanted) and wanted(key):
             forms.setdefault((kept.shape, kept.first), []).append(key)
     return forms
-
-
-def _cosines(ours: list[KeptRows], theirs: list[KeptRows]) -> NDArray[np.float64]:
-    count = min(len(r.values) for r in (*ours, *theirs))
-    x, y = (np.stack([_unit(r.values[:count]) for r in rows]) for rows in (ours, theirs))
-    return np.asarray(x @ y.T, dtype=np.float64)
-
-
-def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    flat = values.reshape(-1)
-    norm = float(np.sqrt(np.einsum("i,i->", flat, flat, dtype=np.float64)))
-    return flat / np.float32(norm) if norm > 0 else flat
-
-
-def _greedy(cosines: NDArray[np.float64]) -> list[tuple[int, int]]:
-    left = cosines.copy()
-    chosen: list[tuple[int, int]] = []
-    for _ in range(min(left.shape)):
-        i, j = divmod(int(left.argmax()), left.shape[1])
-        if left[i, j] < MATCH_FLOOR:
-            break
-        chosen.append((i, j))
-        left[i, :], left[:, j] = -np.inf, -np.inf
-    return chosen

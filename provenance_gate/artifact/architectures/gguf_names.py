@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provenance_gate.artifact.architectures.mixers import MIXER
 from provenance_gate.artifact.architectures.table import (
     DOWN,
     GATE,
@@ -21,6 +22,10 @@ from provenance_gate.artifact.architectures.table import (
 )
 from provenance_gate.artifact.interface import Role
 
+_READERS = {"ssm_in": "in_proj", "ssm_x": "x_proj", "ssm_dt": "dt_proj", "shortconv.in_proj": "in_proj"}
+# llama.cpp stores -exp(A_log) as ssm_a, so that one is left to `other`.
+_SMALL = {"ssm_conv1d": "conv1d", "ssm_d": "D", "shortconv.conv": "conv"}
+
 _GGUF_SHARED = (
     Entry("token_embd", (Role.EMBEDDING,)),
     Entry("position_embd", (Role.POSITION,)),
@@ -33,6 +38,21 @@ _GGUF_SHARED = (
     Entry("blk.{L}.attn_qkv", (Q, K, V)),
     Entry("blk.{L}.ffn_gate_up", (GATE, UP)),
     Entry("blk.{L}.ffn_gate_up_exps", (X_GATE, X_UP), Layout.STACKED),
+    Entry("blk.{L}.ffn_gate_inp_shexp", (Role.ROUTER,), part="shared"),
+    Entry("blk.{L}.attn_q_a", (Q,), part="a"),
+    Entry("blk.{L}.attn_q_b", (Q,), part="b"),
+    Entry("blk.{L}.attn_kv_a_mqa", (K,), part="a"),
+    Entry("blk.{L}.attn_kv_b", (V,), part="b"),
+    # Newer files hold the two halves of kv_b by head, the keys turned.
+    Entry("blk.{L}.attn_k_b", (K,), part="k_b"),
+    Entry("blk.{L}.attn_v_b", (V,), part="v_b"),
+    Entry("blk.{L}.attn_q_a_norm", (NORM,), part="q_a_layernorm"),
+    Entry("blk.{L}.attn_kv_a_norm", (NORM,), part="kv_a_layernorm"),
+    *(Entry(f"blk.{{L}}.{ours}", (V,), part=f"{MIXER}.{theirs}") for ours, theirs in _READERS.items()),
+    Entry("blk.{L}.shortconv.out_proj", (O,), part=MIXER),
+    Entry("blk.{L}.ssm_out", (O,), part=MIXER),
+    *(Entry(f"blk.{{L}}.{ours}", (Role.BIAS,), part=f"{MIXER}.{theirs}") for ours, theirs in _SMALL.items()),
+    Entry("blk.{L}.ssm_norm", (NORM,), part=f"{MIXER}.norm"),
     Entry("blk.{L}.attn_q_norm", (NORM,), part="q_norm"),
     Entry("blk.{L}.attn_k_norm", (NORM,), part="k_norm"),
     Entry("output_norm", (NORM,), part="norm"),
