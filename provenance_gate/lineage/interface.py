@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from provenance_gate.artifact.interface import BaseClaim, NotMeasured
+from provenance_gate.artifact.interface import BaseClaim, ClaimSource, NotMeasured
 from provenance_gate.fingerprint.interface import Evidence
 
 DERIVED_SCORE = 0.70
@@ -85,6 +85,9 @@ class Lineage:
         The tier that decided (0 digests .. 4 the whole file).
     mixing_weight
         At least 0; this base's share of the mix where several bases were compared at once, NotMeasured else.
+    kin_of
+        Id of a nearer base of the same family that the artifact declares, when this one was found by searching: it is a sibling,
+        or an ancestor of that base, and the weights do not tell which. None else.
     """
 
     base: BaseRef
@@ -102,14 +105,80 @@ class Lineage:
     reason: str
     tier: int
     mixing_weight: float | NotMeasured = ONE_BASE
+    kin_of: str | None = None
+
+
+class Derivatives(str, Enum):
+    """What a license lets others publish of a changed model."""
+
+    ANY = "any"
+    SAME_TERMS = "same-terms"
+    NONE = "none"
+
+
+class ConditionKind(str, Enum):
+    """What a license asks of whoever publishes a derived model. Values stand in `licenses.json`."""
+
+    LICENSE_COPY = "license-copy"
+    NOTICE_FILE = "notice-file"
+    NAME_PREFIX = "name-prefix"
+    DISPLAY = "display"
+    ATTRIBUTION = "attribution"
+    MODIFICATION_NOTICE = "modification-notice"
+    SOURCE = "source"
+    USE_RESTRICTIONS = "use-restrictions"
+    ACCEPTABLE_USE = "acceptable-use"
+    NO_FURTHER_RESTRICTIONS = "no-further-restrictions"
+    OUTPUT_TRAINING = "output-training"
+    USER_LIMIT = "user-limit"
+    REVENUE_LIMIT = "revenue-limit"
+    TERRITORY = "territory"
+    REGISTRATION = "registration"
+    OTHER = "other"
+
+
+COMMERCIAL_USE_OF: Mapping[str, str] = {
+    "permissive": "yes",
+    "copyleft": "yes",
+    "open-with-use-restrictions": "conditional",
+    "non-commercial": "no",
+    "research-only": "no",
+}
+"""What a category says about commercial use where the terms themselves are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseCondition:
+    """One condition. `texts`: words that must appear, any one of them, or what the condition says; `limit`: users a month, or
+    US dollars a year; `url`: the page that the condition refers to.
+    """
+
+    kind: ConditionKind
+    texts: tuple[str, ...] = ()
+    url: str | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LicenseTerm:
     """A license as policies speak of it.
 
-    `id` is the hub's or SPDX spelling; `spdx` the SPDX or LicenseRef id when known; `category` one of permissive, copyleft,
-    open-with-use-restrictions, non-commercial, research-only, proprietary, unknown.
+    Attributes
+    ----------
+    id, spdx
+        The hub's or SPDX spelling; the SPDX or LicenseRef id when known.
+    category
+        One of permissive, copyleft, open-with-use-restrictions, non-commercial, research-only, proprietary, unknown.
+    commercial_use
+        "yes", "no", "conditional"; None when not known: then `COMMERCIAL_USE_OF` the category may say.
+    derivatives
+        None when not known; nothing may be concluded from that.
+    also_under
+        Ids of further licenses that satisfy SAME_TERMS, as later versions do.
+    conditions
+        As far as known, in the order of the data file; an empty tuple says nothing of a license without `confidence`.
+    confidence
+        "verified" (the text was read), "recalled" (general knowledge), None when terms are not known at all.
     """
 
     id: str
@@ -117,6 +186,11 @@ class LicenseTerm:
     name: str | None
     category: str
     url: str | None = None
+    commercial_use: str | None = None
+    derivatives: Derivatives | None = None
+    also_under: tuple[str, ...] = ()
+    conditions: tuple[LicenseCondition, ...] = ()
+    confidence: str | None = None
 
 
 class Standing(str, Enum):
@@ -130,12 +204,57 @@ class Standing(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """A claim says so: of the artifact, or of a base's own card. `relation` as `BaseClaim` has it."""
+
+    source: ClaimSource
+    relation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cataloged:
+    """A catalog record says so. `record` is the id of the model it describes; `confidence` one of verified, recalled,
+    reference, or None.
+    """
+
+    record: str
+    relation: str | None
+    confidence: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """The weights were compared. The other figures are those of the lineage."""
+
+    relation: Relation
+    score: float | NotMeasured
+    p_value: float | NotMeasured
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One statement that `child` comes from `parent`, with what it rests on. `child` None is the artifact itself, whose name
+    may be that of a model, too.
+    """
+
+    child: str | None
+    parent: str
+    evidence: Declared | Cataloged | Detected
+
+    @property
+    def kind(self) -> str:
+        """One of declared, cataloged, detected."""
+        return type(self.evidence).__name__.lower()
+
+
+@dataclass(frozen=True, slots=True)
 class Ancestor:
     """A node of the lineage graph: the artifact itself, a base, or a base's own ancestor known to the catalog.
 
     `path` leads from the artifact's own name to this id. `declared`: the artifact's own claims name it. `rests_on` is the
     standing of the weakest step between the artifact and this node, so a catalog ancestor of an undecided base is UNDECIDED
-    there. `licenses` is empty when no source knows one.
+    there. `licenses` is empty when no source knows one. `edges`: every statement that leads here, from whichever child; those
+    of the last step of `path` first.
     """
 
     id: str
@@ -147,3 +266,4 @@ class Ancestor:
     publisher: str | None
     family: str | None
     license_source: str = ""
+    edges: tuple[Edge, ...] = ()

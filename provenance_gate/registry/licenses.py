@@ -1,16 +1,22 @@
-"""License ids and what they mean to a policy: data from ``licenses.json``, looked up by hub or SPDX spelling."""
+"""License ids and what they mean to a policy: data from ``licenses.json``, looked up by hub or SPDX spelling.
+
+One entry holds the terms of each text; other spellings of that license point to it by ``same_as``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from provenance_gate.artifact.jsonfile import load_json
 from provenance_gate.data import data_dir
-from provenance_gate.errors import MalformedFileError, RegistryError
+from provenance_gate.errors import MalformedFileError, RegistryError, one_line
 from provenance_gate.lineage.interface import LicenseTerm
+from provenance_gate.registry.terms import same_terms_as, with_terms
 
 CATEGORIES = (
     "permissive",
@@ -50,10 +56,15 @@ def shipped_licenses() -> LicenseBook:
 
 def load_licenses(path: Path) -> LicenseBook:
     """Read a book. Raises RegistryError naming file and entry."""
-    entries = read_json(path)
+    return parse_licenses(read_json(path), path.name)
+
+
+def parse_licenses(entries: object, file: str) -> LicenseBook:
+    """The book that the JSON of `file` holds. Raises RegistryError naming file and entry."""
     if not isinstance(entries, list):
-        raise RegistryError(f"{path.name}: expected a list of licenses")
+        raise RegistryError(f"{file}: expected a list of licenses")
     terms: dict[str, LicenseTerm] = {}
+    pointers: dict[str, str] = {}
     for number, entry in enumerate(entries):
         match entry:
             case {
@@ -63,16 +74,31 @@ def load_licenses(path: Path) -> LicenseBook:
                 "name": str() | None as name,
                 "url": str() | None as url,
             }:
+                where = f"{file}: {one_line(key, 120)}"
                 if key.casefold() in terms:
-                    raise RegistryError(f"{path.name}: {key}: the file holds this id twice")
+                    raise RegistryError(f"{where}: the file holds this id twice")
                 if category not in CATEGORIES:
-                    raise RegistryError(
-                        f"{path.name}: {key}: category {category!r}, expected one of {', '.join(CATEGORIES)}"
-                    )
-                terms[key.casefold()] = LicenseTerm(key, spdx, name, category, url)
+                    found = one_line(repr(category), 60)
+                    raise RegistryError(f"{where}: category {found}, expected one of {', '.join(CATEGORIES)}")
+                terms[key.casefold()] = with_terms(LicenseTerm(key, spdx, name, category, url), entry, where)
+                if "same_as" in entry:
+                    pointers[key.casefold()] = str(entry["same_as"])
             case _:
-                raise RegistryError(f"{path.name}: entry {number}: expected id, spdx, name, category and url")
+                raise RegistryError(f"{file}: entry {number}: expected id, spdx, name, category and url")
+    for key, other in pointers.items():
+        if other.casefold() not in terms or other.casefold() in pointers:
+            where = f"{file}: {one_line(key, 120)}"
+            raise RegistryError(f"{where}: same_as: {one_line(other, 120)} is no entry with terms of its own")
+        terms[key] = same_terms_as(terms[key], terms[other.casefold()])
     return LicenseBook(terms)
+
+
+def licenses_schema() -> dict[str, Any]:
+    """JSON Schema of ``licenses.json``."""
+    schema = read_json(Path(str(resources.files(__package__).joinpath("schemas/licenses.schema.json"))))
+    if not isinstance(schema, dict):
+        raise RegistryError("licenses.schema.json: expected an object")
+    return schema
 
 
 def read_json(path: Path) -> object:

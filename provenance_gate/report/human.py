@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from provenance_gate.artifact.interface import Artifact, NotMeasured
 from provenance_gate.fingerprint.interface import Evidence, Subject
-from provenance_gate.lineage.interface import ONE_BASE, Ancestor, BaseRef, LayerMatch, Lineage, Standing
+from provenance_gate.lineage.interface import ONE_BASE, BaseRef, LayerMatch, Lineage
 from provenance_gate.lineage.merges.interface import Merge, Mixture
 from provenance_gate.policy.interface import Finding, Severity, Status
+from provenance_gate.report.graph import render_tree
 from provenance_gate.report.interface import SIGNALS, ArtifactResult, ReadingCost, Report, ReportOptions
 from provenance_gate.report.page import Page
 
@@ -45,7 +46,7 @@ def render_compare(
     """The human text of one `compare`: score and relation, components, layers, mix, signals."""
     page = Page(options)
     kinds = f" ({', '.join(lineage.kinds)})" if lineage.kinds else ""
-    page.line(f"Score {_number(lineage.score)}: {lineage.relation.value}{kinds}", style="bold")
+    page.line(f"Score {number_text(lineage.score)}: {lineage.relation.value}{kinds}", style="bold")
     page.line(f"{artifact.name} against {base.id}" + (f" at {base.revision}" if base.revision else ""))
     page.line(lineage.reason)
     page.line(_lineage_numbers(lineage))
@@ -55,7 +56,7 @@ def render_compare(
         page.table(
             ("component", "relation", "correlation", "p-value"),
             [
-                (name, part.relation.value, _number(part.correlation), _number(part.p_value))
+                (name, part.relation.value, number_text(part.correlation), number_text(part.p_value))
                 for name, part in sorted(lineage.components.items())
             ],
         )
@@ -65,7 +66,7 @@ def render_compare(
             page.line(_layer_summary(stack, matches))
         if options.verbose:
             page.table(("layer", "base layer", "correlation"), [_layer_row(match) for match in lineage.layers])
-    _write_merge(page, merge, options)
+    write_merge(page, merge, options)
     page.section("Signals")
     page.table(
         ("signal", "value", "method", "unrelated models", "note"),
@@ -75,7 +76,7 @@ def render_compare(
         ],
     )
     page.line(
-        f"Identity score, a weighted mean of five of them that decides nothing: {_number(lineage.identity_score)}"
+        f"Identity score, a weighted mean of five of them that decides nothing: {number_text(lineage.identity_score)}"
     )
     return page.text()
 
@@ -93,7 +94,7 @@ def _write_result(page: Page, result: ArtifactResult, options: ReportOptions) ->
         page.section("Lineage")
         for lineage in result.lineages:
             _write_lineage(page, lineage)
-    _write_merge(page, result.merge, options)
+    write_merge(page, result.merge, options)
     if options.verbose:
         _write_details(page, result, findings)
     if result.artifact.notes:
@@ -101,13 +102,13 @@ def _write_result(page: Page, result: ArtifactResult, options: ReportOptions) ->
         for note in result.artifact.notes:
             page.line(note, indent=2)
     page.blank()
-    page.line(_cost(result.cost))
+    page.line(cost_line(result.cost))
 
 
 def _write_lineage(page: Page, lineage: Lineage) -> None:
     kinds = f" ({', '.join(lineage.kinds)})" if lineage.kinds else ""
     page.line(
-        f"{lineage.base.id}: {lineage.relation.value}{kinds}, score {_number(lineage.score)}, {_declared(lineage)}",
+        f"{lineage.base.id}: {lineage.relation.value}{kinds}, score {number_text(lineage.score)}, {_declared(lineage)}",
         indent=2,
     )
     page.line(_lineage_numbers(lineage), indent=4)
@@ -115,9 +116,11 @@ def _write_lineage(page: Page, lineage: Lineage) -> None:
         parts = ", ".join(f"{name} {part.relation.value}" for name, part in sorted(lineage.components.items()))
         page.line(f"components: {parts}", indent=4)
     page.line(lineage.reason, indent=4)
+    if lineage.kin_of is not None:
+        page.line(f"of the family of {lineage.kin_of}, and further away: a sibling or an ancestor of it", indent=4)
 
 
-def _write_merge(page: Page, merge: Merge | NotMeasured, options: ReportOptions) -> None:
+def write_merge(page: Page, merge: Merge | NotMeasured, options: ReportOptions) -> None:
     """Which bases the artifact was mixed from; nothing where a single base was compared."""
     if isinstance(merge, NotMeasured):
         return
@@ -145,22 +148,17 @@ def _mixture_row(mixture: Mixture, parents: Sequence[str]) -> tuple[str, ...]:
 
 
 def _write_details(page: Page, result: ArtifactResult, findings: Sequence[Finding]) -> None:
-    ancestors = [node for node in result.ancestry if node.standing is not Standing.SELF]
-    if ancestors:
+    tree = render_tree(result.ancestry, result.lineages)
+    if len(tree) > 1:
         page.section("Ancestry")
-        for node in ancestors:
-            page.line(_ancestor(node), indent=2)
+        for line in tree:
+            page.line(line, indent=2)
     supported = [finding for finding in findings if finding.evidence]
     if supported:
         page.section("Evidence")
         for finding in supported:
             pairs = ", ".join(f"{name} {value}" for name, value in finding.evidence)
             page.line(f"{_rule(finding)}: {pairs}", indent=2)
-
-
-def _ancestor(node: Ancestor) -> str:
-    licenses = ", ".join(term.id for term in node.licenses) or "license unknown"
-    return f"{' > '.join(node.path)}: {node.standing.value}, {licenses}"
 
 
 def _rule(finding: Finding) -> str:
@@ -197,7 +195,7 @@ def _count_answers(findings: Sequence[Finding]) -> str:
 
 def _lineage_numbers(lineage: Lineage) -> str:
     test = f" ({lineage.test})" if lineage.test else ""
-    return f"p-value {_number(lineage.p_value)}{test}, inheritance {_number(lineage.inheritance)}"
+    return f"p-value {number_text(lineage.p_value)}{test}, inheritance {number_text(lineage.inheritance)}"
 
 
 def _declared(lineage: Lineage) -> str:
@@ -227,7 +225,7 @@ def _layer_summary(stack: str, matches: Sequence[LayerMatch]) -> str:
 
 def _layer_row(match: LayerMatch) -> tuple[str, str, str]:
     base = "none seen" if match.base_layer is None else str(match.base_layer)
-    return f"{match.stack} {match.layer}", base, _number(match.correlation)
+    return f"{match.stack} {match.layer}", base, number_text(match.correlation)
 
 
 def _signal_row(name: str, evidence: Evidence | None) -> tuple[str, str, str, str, str]:
@@ -238,11 +236,11 @@ def _signal_row(name: str, evidence: Evidence | None) -> tuple[str, str, str, st
             return name, "not measured", evidence.method, evidence.null_level, reason
         case value:
             error = evidence.standard_error
-            spread = "" if error is None else f"standard error {_number(error)}"
-            return name, _number(value), evidence.method, evidence.null_level, spread
+            spread = "" if error is None else f"standard error {number_text(error)}"
+            return name, number_text(value), evidence.method, evidence.null_level, spread
 
 
-def _cost(cost: ReadingCost) -> str:
+def cost_line(cost: ReadingCost) -> str:
     requests = f", {cost.requests} requests" if cost.requests else ""
     if cost.bytes_read >= cost.weight_bytes:
         # Small models are read whole, and their sampled rows once more.
@@ -260,7 +258,7 @@ def _bytes(count: int) -> str:
     return f"{size:.3g} TB"
 
 
-def _number(value: float | NotMeasured) -> str:
+def number_text(value: float | NotMeasured) -> str:
     match value:
         case NotMeasured(reason):
             return f"not measured ({reason})"

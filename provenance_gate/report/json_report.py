@@ -8,23 +8,29 @@ a reason; a number that is not finite is treated likewise, because JSON has no s
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from provenance_gate.artifact.interface import Artifact, BaseClaim, Claims, ClaimSource, FileRecord, NotMeasured
-from provenance_gate.fingerprint.interface import Evidence, Json, Subject
+from provenance_gate.artifact.interface import Artifact, BaseClaim, Claims, FileRecord, NotMeasured
+from provenance_gate.fingerprint.interface import Evidence, Subject
 from provenance_gate.lineage.interface import ONE_BASE, Ancestor, BaseRef, ComponentEvidence, LayerMatch, Lineage
 from provenance_gate.lineage.merges.interface import Merge, Mixture
 from provenance_gate.policy.interface import Finding, Waiver
+from provenance_gate.report.graph import graph_to_json, license_to_json
 from provenance_gate.report.interface import SIGNALS, ArtifactResult, ReadingCost, Report, ReportOptions
+from provenance_gate.report.values import (
+    DIGITS,
+    P_VALUE_DIGITS,
+    finite,
+    measured,
+    number_or_reason,
+    rounded,
+    source_to_json,
+)
 
 CHECK_SCHEMA = "provenance-gate-check/1"
 COMPARE_SCHEMA = "provenance-gate-compare/1"
-
-_DIGITS = 6
-_P_VALUE_DIGITS = 3
 
 
 def render(report: Report, options: ReportOptions) -> str:
@@ -35,7 +41,7 @@ def render(report: Report, options: ReportOptions) -> str:
 def render_check(report: Report) -> str:
     """The JSON text of one `check`, with a line end."""
     results = [_result(result) for result in report.results]
-    return _dump(
+    return dump_json(
         {
             "schema": CHECK_SCHEMA,
             "tool": {"name": "provenance-gate", "version": report.tool_version},
@@ -61,7 +67,7 @@ def render_compare(
     artifact: Artifact | Subject, base: BaseRef, lineage: Lineage, merge: Merge | NotMeasured = ONE_BASE
 ) -> str:
     """The JSON text of one `compare`, with a line end."""
-    return _dump(compare_to_json(artifact, base, lineage, merge))
+    return dump_json(compare_to_json(artifact, base, lineage, merge))
 
 
 def compare_to_json(
@@ -70,8 +76,8 @@ def compare_to_json(
     """`compare` as JSON values. `artifact` is the subject of a fingerprint where no model was at hand."""
     described: dict[str, Any] = {
         "name": artifact.name,
-        "files": [_file(record) for record in artifact.files],
-        "claims": _claims(artifact.claims),
+        "files": [file_to_json(record) for record in artifact.files],
+        "claims": claims_to_json(artifact.claims),
     }
     if isinstance(artifact, Artifact):
         described |= {"parameters": artifact.parameters, "weight_bytes": artifact.weight_bytes}
@@ -93,20 +99,21 @@ def lineage_to_json(lineage: Lineage) -> dict[str, Any]:
     """A lineage as JSON values, without the base; all of `SIGNALS` are keys of `signals`."""
     extra = sorted(set(lineage.signals) - set(SIGNALS))
     return {
-        **_measured("score", lineage.score),
+        **measured("score", lineage.score),
         "relation": lineage.relation.value,
         "kinds": list(lineage.kinds),
-        **_measured("p_value", lineage.p_value, _P_VALUE_DIGITS),
+        **measured("p_value", lineage.p_value, P_VALUE_DIGITS),
         "test": lineage.test,
-        **_measured("inheritance", lineage.inheritance),
+        **measured("inheritance", lineage.inheritance),
         "components": {name: _component(part) for name, part in sorted(lineage.components.items())},
         "layers": [_layer(match) for match in lineage.layers],
         "signals": {name: _signal(lineage.signals.get(name)) for name in (*SIGNALS, *extra)},
-        **_measured("identity_score", lineage.identity_score),
+        **measured("identity_score", lineage.identity_score),
         "claims": [_base_claim(claim) for claim in lineage.claims],
         "reason": lineage.reason,
         "tier": lineage.tier,
-        **({} if lineage.mixing_weight is ONE_BASE else _measured("mixing_weight", lineage.mixing_weight)),
+        **({} if lineage.mixing_weight is ONE_BASE else measured("mixing_weight", lineage.mixing_weight)),
+        **({} if lineage.kin_of is None else {"kin_of": lineage.kin_of}),
     }
 
 
@@ -119,11 +126,11 @@ def merge_to_json(merge: Merge | NotMeasured) -> dict[str, Any]:
         "reason": merge.reason,
         "parents": list(merge.parents),
         "base": merge.base,
-        **_measured("residual", merge.residual),
-        "weights": {name: _finite(weight) for name, weight in merge.weights.items()},
-        "parameters": {name: _finite(value) for name, value in merge.parameters.items()},
+        **measured("residual", merge.residual),
+        "weights": {name: finite(weight) for name, weight in merge.weights.items()},
+        "parameters": {name: finite(value) for name, value in merge.parameters.items()},
         "layers": [_mixture(mixture, merge.parents) for mixture in merge.mixtures],
-        "mergekit": _rounded(dict(merge.mergekit)),
+        "mergekit": rounded(dict(merge.mergekit)),
     }
 
 
@@ -133,9 +140,9 @@ def _mixture(mixture: Mixture, parents: Sequence[str]) -> dict[str, Any]:
         "stack": mixture.stack,
         "layer": mixture.layer,
         "sources": [{"base": base, "layer": layer} for base, layer in mixture.sources],
-        "weights": {base: _finite(weight) for base, weight in zip(parents, mixture.weights, strict=True)},
-        **_measured("residual", mixture.residual),
-        "t": None if mixture.t is None else _finite(mixture.t),
+        "weights": {base: finite(weight) for base, weight in zip(parents, mixture.weights, strict=True)},
+        **measured("residual", mixture.residual),
+        "t": None if mixture.t is None else finite(mixture.t),
     }
 
 
@@ -146,7 +153,8 @@ def load_schema(name: str) -> dict[str, Any]:
     return schema
 
 
-def _dump(value: Mapping[str, Any]) -> str:
+def dump_json(value: Mapping[str, Any]) -> str:
+    """Sorted, ASCII, with a line end."""
     return json.dumps(_plain(value), indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
 
 
@@ -171,18 +179,19 @@ def _result(result: ArtifactResult) -> dict[str, Any]:
         "parameters": artifact.parameters,
         "roles_from": artifact.roles_from,
         "notes": list(artifact.notes),
-        "claims": _claims(artifact.claims),
-        "files": [_file(record) for record in artifact.files],
-        "cost": _cost(result.cost),
+        "claims": claims_to_json(artifact.claims),
+        "files": [file_to_json(record) for record in artifact.files],
+        "cost": cost_to_json(result.cost),
         "findings": [{"artifact": artifact.name, **_finding(finding)} for finding in result.findings],
         "lineages": [{"artifact": artifact.name, **match_to_json(lineage)} for lineage in result.lineages],
-        "ancestry": [_ancestor(ancestor) for ancestor in result.ancestry],
+        "ancestry": [ancestor_to_json(ancestor) for ancestor in result.ancestry],
+        "graph": graph_to_json(result.ancestry, result.lineages),
         "merge": merge_to_json(result.merge),
     }
 
 
-def _cost(cost: ReadingCost) -> dict[str, Any]:
-    share = _finite(cost.bytes_read / cost.weight_bytes) if cost.weight_bytes else None
+def cost_to_json(cost: ReadingCost) -> dict[str, Any]:
+    share = finite(cost.bytes_read / cost.weight_bytes) if cost.weight_bytes else None
     return {
         "weight_bytes": cost.weight_bytes,
         "bytes_read": cost.bytes_read,
@@ -191,7 +200,7 @@ def _cost(cost: ReadingCost) -> dict[str, Any]:
     }
 
 
-def _file(record: FileRecord) -> dict[str, Any]:
+def file_to_json(record: FileRecord) -> dict[str, Any]:
     described: dict[str, Any] = {
         "path": str(record.path),
         "size": record.size,
@@ -205,11 +214,11 @@ def _file(record: FileRecord) -> dict[str, Any]:
             return {**described, "sha256": digest, **({"sha256_declared": True} if record.declared else {})}
 
 
-def _claims(claims: Claims) -> dict[str, Any]:
+def claims_to_json(claims: Claims) -> dict[str, Any]:
     return {
         "bases": [_base_claim(claim) for claim in claims.bases],
         "licenses": [
-            {"id": claim.id, "name": claim.name, "link": claim.link, "source": _source(claim.source)}
+            {"id": claim.id, "name": claim.name, "link": claim.link, "source": source_to_json(claim.source)}
             for claim in claims.licenses
         ],
     }
@@ -220,12 +229,8 @@ def _base_claim(claim: BaseClaim) -> dict[str, Any]:
         "id": claim.id,
         "relation": claim.relation,
         "revision": claim.revision,
-        "source": _source(claim.source),
+        "source": source_to_json(claim.source),
     }
-
-
-def _source(source: ClaimSource) -> dict[str, Any]:
-    return {"path": str(source.path), "line": source.line, "field": source.field}
 
 
 def _base(base: BaseRef) -> dict[str, Any]:
@@ -235,8 +240,8 @@ def _base(base: BaseRef) -> dict[str, Any]:
 def _component(part: ComponentEvidence) -> dict[str, Any]:
     return {
         "relation": part.relation.value,
-        **_measured("correlation", part.correlation),
-        **_measured("p_value", part.p_value, _P_VALUE_DIGITS),
+        **measured("correlation", part.correlation),
+        **measured("p_value", part.p_value, P_VALUE_DIGITS),
     }
 
 
@@ -245,22 +250,22 @@ def _layer(match: LayerMatch) -> dict[str, Any]:
         "stack": match.stack,
         "layer": match.layer,
         "base_layer": match.base_layer,
-        **_measured("correlation", match.correlation),
+        **measured("correlation", match.correlation),
     }
 
 
 def _signal(evidence: Evidence | None) -> dict[str, Any]:
     if evidence is None:
         return {"value": None, "reason": "not compared in this run"}
-    number, reason = _split(evidence.value, _DIGITS)
+    number, reason = number_or_reason(evidence.value, DIGITS)
     if number is None:
-        return {"value": None, "reason": reason, "detail": _rounded(dict(evidence.detail))}
+        return {"value": None, "reason": reason, "detail": rounded(dict(evidence.detail))}
     return {
         "value": number,
         "method": evidence.method,
         "null_level": evidence.null_level,
-        "standard_error": None if evidence.standard_error is None else _finite(evidence.standard_error),
-        "detail": _rounded(dict(evidence.detail)),
+        "standard_error": None if evidence.standard_error is None else finite(evidence.standard_error),
+        "detail": rounded(dict(evidence.detail)),
     }
 
 
@@ -277,7 +282,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "evidence": [{"name": name, "value": value} for name, value in finding.evidence],
         "key": finding.key,
         "fingerprint": finding.fingerprint,
-        "location": None if finding.location is None else _source(finding.location),
+        "location": None if finding.location is None else source_to_json(finding.location),
         "policy_file": finding.policy_file,
         "policy_line": finding.policy_line,
         "undecided_means": finding.undecided.value,
@@ -298,7 +303,7 @@ def _waiver(waiver: Waiver) -> dict[str, Any]:
     }
 
 
-def _ancestor(ancestor: Ancestor) -> dict[str, Any]:
+def ancestor_to_json(ancestor: Ancestor) -> dict[str, Any]:
     return {
         "id": ancestor.id,
         "standing": ancestor.standing.value,
@@ -308,36 +313,5 @@ def _ancestor(ancestor: Ancestor) -> dict[str, Any]:
         "publisher": ancestor.publisher,
         "family": ancestor.family,
         "license_source": ancestor.license_source,
-        "licenses": [
-            {"id": term.id, "spdx": term.spdx, "name": term.name, "category": term.category, "url": term.url}
-            for term in ancestor.licenses
-        ],
+        "licenses": [license_to_json(term) for term in ancestor.licenses],
     }
-
-
-def _measured(name: str, value: float | NotMeasured, digits: int = _DIGITS) -> dict[str, Any]:
-    number, reason = _split(value, digits)
-    return {name: number} if number is not None else {name: None, f"{name}_reason": reason}
-
-
-def _split(value: float | NotMeasured, digits: int) -> tuple[float | None, str]:
-    match value:
-        case NotMeasured(reason):
-            return None, reason
-        case number:
-            finite = _finite(number, digits)
-            return finite, "" if finite is not None else "the computed value is not a finite number"
-
-
-def _finite(number: float, digits: int = _DIGITS) -> float | None:
-    return float(f"{number:.{digits}g}") if math.isfinite(number) else None
-
-
-def _rounded(value: Json) -> Json:
-    if isinstance(value, float):
-        return _finite(value)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_rounded(item) for item in value]
-    return value

@@ -32,7 +32,8 @@ def test_the_builtin_policies_load(name: str) -> None:
     assert policy.name == name
     assert policy.rules
     assert policy.undecided is Undecided.FAIL
-    assert all(r.severity is Severity.ERROR for r in policy.rules)
+    # Missing files of a release are told; they do not fail it unless warnings do.
+    assert {r.kind for r in policy.rules if r.severity is not Severity.ERROR} <= {"license-obligations"}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def status(kind: str, of: Subject, **options: object) -> Status:
 
 
 def test_numbers_and_kinds_are_unique() -> None:
-    assert len({r.number for r in RULES}) == len({r.kind for r in RULES}) == len(RULES) == 6
+    assert len({r.number for r in RULES}) == len({r.kind for r in RULES}) == len(RULES) == 8
 
 
 # declared-base
@@ -247,6 +247,8 @@ def test_hostile_ids_are_escaped(kind: str, options: dict[str, object]) -> None:
         ("license", {"deny": ["mit"], "scope": "self"}, ["mit", "itself"]),
         ("origin", {"allow": ["a/*"], "deny": ["b/*"]}, ["a/*", "b/*"]),
         ("format", {"allow": ["gguf"], "deny": ["pickle"]}, ["gguf", "pickle"]),
+        ("license-conflict", {"unknown": "fail"}, ["fail"]),
+        ("license-obligations", {"ignore": ["display"]}, ["display"]),
     ],
 )
 def test_a_rule_explains_its_options(kind: str, options: dict[str, object], words: list[str]) -> None:

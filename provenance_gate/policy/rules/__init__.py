@@ -10,7 +10,18 @@ from provenance_gate.policy.rules.consistent_formats import ConsistentFormats
 from provenance_gate.policy.rules.declared_base import DeclaredBase
 from provenance_gate.policy.rules.format import FileFormat
 from provenance_gate.policy.rules.license import License
+from provenance_gate.policy.rules.license_conflict import LicenseConflict
+from provenance_gate.policy.rules.license_obligations import LicenseObligations
 from provenance_gate.policy.rules.origin import Origin
 from provenance_gate.policy.rules.undisclosed_base import UndisclosedBase
 
-RULES: tuple[Rule, ...] = (License(), DeclaredBase(), UndisclosedBase(), Origin(), FileFormat(), ConsistentFormats())
+RULES: tuple[Rule, ...] = (
+    License(),
+    LicenseConflict(),
+    LicenseObligations(),
+    DeclaredBase(),
+    UndisclosedBase(),
+    Origin(),
+    FileFormat(),
+    ConsistentFormats(),
+)

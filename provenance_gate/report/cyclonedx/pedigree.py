@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provenance_gate.artifact.interface import BaseClaim, NotMeasured
-from provenance_gate.lineage.interface import Ancestor, Lineage, Relation, Standing
+from provenance_gate.lineage.interface import Ancestor, Cataloged, Declared, Detected, Lineage, Relation, Standing
 from provenance_gate.report.cyclonedx.identifiers import TOOL_REF, Body, Refs, clean, model_purl, parse_purl, properties
 from provenance_gate.report.cyclonedx.licenses import ancestor_licenses
 from provenance_gate.report.interface import ArtifactResult
@@ -33,6 +33,15 @@ _RELATION_OF_KIND = (
     ("fine-tuned", "finetune"),
     ("continued pretraining", "finetune"),
 )
+_RECORDED = {relation: relation for relation in _DECLARABLE} | {"continued-pretraining": "finetune"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """A statement about the step from one ancestor to the next."""
+
+    child: str | None
+    evidence: Declared | Cataloged
 
 
 @dataclass(slots=True)
@@ -74,12 +83,22 @@ class Parent:
 
     @property
     def relation(self) -> str:
-        """As claimed, else as the kinds of the lineage have it, else unknown."""
+        """As claimed, else as the kinds of the lineage have it, else as a record says, else unknown."""
         for claim in self.claims:
             if claim.relation in _DECLARABLE:
                 return claim.relation
         kinds = () if self.lineage is None else self.lineage.kinds
-        return next((relation for kind, relation in _RELATION_OF_KIND if kind in kinds), "unknown")
+        seen = next((relation for kind, relation in _RELATION_OF_KIND if kind in kinds), None)
+        stated = (_RECORDED.get(e.evidence.relation or "") for e in self.recorded)
+        return seen or next((relation for relation in stated if relation), "unknown")
+
+    @property
+    def recorded(self) -> list[_Recorded]:
+        """What catalog records and the cards of models in between say of the step that leads here."""
+        if self.node is None or len(self.node.path) < 3:
+            return []
+        steps = (_Recorded(e.child, e.evidence) for e in self.node.edges if not isinstance(e.evidence, Detected))
+        return [step for step in steps if step.child == self.node.path[-2]]
 
 
 def collect_parents(result: ArtifactResult) -> list[Parent]:
@@ -229,6 +248,14 @@ def _facts(parent: Parent) -> list[tuple[str, str]]:
     facts += [("provenance-gate:lineage:claim", _place(claim)) for claim in parent.claims]
     if parent.node is not None:
         facts.append(("provenance-gate:lineage:rests-on", parent.node.rests_on.value))
+    facts += [
+        (
+            "provenance-gate:lineage:record",
+            f"{step.evidence.record}, {step.evidence.confidence or 'confidence not said'}",
+        )
+        for step in parent.recorded
+        if isinstance(step.evidence, Cataloged)
+    ]
     lineage = parent.lineage
     if lineage is not None:
         facts.append(("provenance-gate:lineage:reason", lineage.reason))
