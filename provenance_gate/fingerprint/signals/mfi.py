@@ -13,7 +13,7 @@ from provenance_gate.artifact.interface import ModelConfig, NotMeasured, Tokeniz
 from provenance_gate.fingerprint.interface import Evidence, Json, SignalKind, SignalResult, SignalValue
 from provenance_gate.fingerprint.observe import Observations
 
-_ARCHITECTURE = (
+ARCHITECTURE = (
     "model_type",
     "architectures",
     "hidden_size",
@@ -42,13 +42,12 @@ class MetadataFamily:
         config = observations.artifact.config
         if isinstance(config, NotMeasured):
             return NotMeasured(config.reason)
-        facts = _facts(config, observations.artifact.tokenizer)
-        return SignalValue("facts", facts=facts)
+        return SignalValue("facts", facts=mfi_facts(config, observations.artifact.tokenizer))
 
     def compare(self, artifact: SignalValue, base: SignalValue) -> Evidence:
         """Tier and score."""
         a, b = artifact.facts, base.facts
-        if a["architecture_sha256"] == b["architecture_sha256"]:
+        if a["architecture_sha256"] == b["architecture_sha256"] or _same_as_imported(a, b):
             tier, score = 1, 1.0
         elif all(a[k] == b[k] for k in (*_FAMILY, "hidden_size", "num_hidden_layers")):
             tier, score = 2, 0.9
@@ -57,7 +56,8 @@ class MetadataFamily:
         return Evidence(self.name, score, "facts", "up to 1.0: a config file proves nothing", detail={"tier": tier})
 
 
-def _facts(config: ModelConfig, tokenizer: TokenizerFacts | NotMeasured) -> dict[str, Json]:
+def mfi_facts(config: ModelConfig, tokenizer: TokenizerFacts | NotMeasured) -> dict[str, Json]:
+    """What is compared of a config."""
     facts: dict[str, Json] = {
         "model_type": config.model_type,
         "architectures": list(config.architectures),
@@ -69,10 +69,9 @@ def _facts(config: ModelConfig, tokenizer: TokenizerFacts | NotMeasured) -> dict
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.max_position_embeddings,
     }
-    text = json.dumps([facts[k] for k in _ARCHITECTURE], separators=(",", ":"))
     theta = config.rope_theta
     return facts | {
-        "architecture_sha256": sha256(text.encode()).hexdigest(),
+        "architecture_sha256": architecture_sha256(facts),
         "attention": _attention_style(config),
         "attention_bias": config.attention_bias,
         "bos_token_id": config.bos_token_id,
@@ -86,6 +85,31 @@ def _facts(config: ModelConfig, tokenizer: TokenizerFacts | NotMeasured) -> dict
         "rope_theta": theta,
         "tokenizer": None if isinstance(tokenizer, NotMeasured) else str(tokenizer.vocabulary_sha256),
     }
+
+
+def architecture_sha256(facts: Mapping[str, Json]) -> str:
+    """Digest of the nine facts of tier 1."""
+    text = json.dumps([facts[k] for k in ARCHITECTURE], separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def _same_as_imported(a: Mapping[str, Json], b: Mapping[str, Json]) -> bool:
+    """Tier 1 where one side was imported from the reference system: it stores what its library fills in where a config names
+    no key-value heads, and no limit of positions where ours finds one.
+    """
+    if not (a.get("imported") or b.get("imported")):
+        return False
+    optional = "max_position_embeddings"
+    return (
+        all(a[k] == b[k] for k in ARCHITECTURE if k not in (optional, "num_key_value_heads"))
+        and (a[optional] == b[optional] or None in (a[optional], b[optional]))
+        and _key_value_heads(a) == _key_value_heads(b)
+    )
+
+
+def _key_value_heads(facts: Mapping[str, Json]) -> Json:
+    said = facts["num_key_value_heads"]
+    return facts["num_attention_heads"] if said is None else said
 
 
 def _attention_style(config: ModelConfig) -> str | None:

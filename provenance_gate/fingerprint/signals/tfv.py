@@ -63,7 +63,9 @@ class TokenizerFeatures:
             + 0.10 * _special_share(a, b)
             + 0.15 * _merges(a, b)
         )
-        return Evidence(self.name, float(score), "facts", "up to 1.0 for models that share a public tokenizer")
+        detail: dict[str, Json] = {"merges": "not stored"} if _stores_no_merges(a) or _stores_no_merges(b) else {}
+        level = "up to 1.0 for models that share a public tokenizer"
+        return Evidence(self.name, float(score), "facts", level, detail=detail)
 
 
 def _number(value: Json) -> float:
@@ -98,7 +100,12 @@ def _script_cosine(a: Mapping[str, Json], b: Mapping[str, Json]) -> float:
     return cosine(vectors[0], vectors[1])
 
 
+def _stores_no_merges(facts: Mapping[str, Json]) -> bool:
+    """The reference system's database counts the merges and leaves them out; it scores that as none on that side."""
+    return facts["num_merges"] != 0 and facts["merges_sha256"] == ""
+
+
 def _merges(a: Mapping[str, Json], b: Mapping[str, Json]) -> float:
-    if a["num_merges"] == 0 and b["num_merges"] == 0:
+    if all(facts["num_merges"] == 0 or _stores_no_merges(facts) for facts in (a, b)):
         return 0.5
     return float(a["merges_sha256"] == b["merges_sha256"])

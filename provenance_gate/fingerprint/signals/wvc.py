@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, Component, NotMeasured, TensorKey
 from provenance_gate.errors import UndefinedSignalError
-from provenance_gate.fingerprint.interface import Evidence, SignalKind, SignalResult, SignalValue
+from provenance_gate.fingerprint.interface import Evidence, Json, SignalKind, SignalResult, SignalValue
 from provenance_gate.fingerprint.observe import STRIDED, Observations, SampledRows
 from provenance_gate.fingerprint.signals.arithmetic import cosine
 from provenance_gate.fingerprint.signals.reference_names import hugging_face_name, is_projection, layer_of
 
 _SAMPLED = 256
 """Values per matrix kept for the sampled form."""
+PARAMETERS: Mapping[str, Json] = {"strided": STRIDED, "sampled": _SAMPLED}
 _FEWEST_VALUES = 64
 _BODY = (Component.ATTENTION, Component.FEED_FORWARD, Component.EXPERTS)
 
@@ -49,8 +50,8 @@ class WeightValueCosine:
             return NotMeasured("a matrix holds NaN or infinity")
         return SignalValue(
             "exact" if exact else "sampled",
-            {"strided": STRIDED, "sampled": _SAMPLED},
-            arrays={**_packed("sampled", sampled), **(_packed("exact", exact) if exact else {})},
+            PARAMETERS,
+            arrays={**packed("sampled", sampled), **(packed("exact", exact) if exact else {})},
         )
 
     def compare(self, artifact: SignalValue, base: SignalValue) -> Evidence:
@@ -85,7 +86,8 @@ def _by_layer(named: Iterable[tuple[str, NDArray[np.float32]]]) -> dict[int, NDA
     return {layer: np.concatenate(values) for layer, values in sorted(parts.items())}
 
 
-def _packed(name: str, layers: Mapping[int, NDArray[np.float32]]) -> dict[str, NDArray[np.generic]]:
+def packed(name: str, layers: Mapping[int, NDArray[np.float32]]) -> dict[str, NDArray[np.generic]]:
+    """One vector a layer as three arrays: all values, the layers, and how many values each has."""
     values = list(layers.values())
     return {
         name: np.concatenate(values) if values else np.empty(0, np.float32),
