@@ -30,6 +30,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/provenance-gate registry verify
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/startup.py

@@ -8,5 +8,7 @@ from provenance_gate.commands.check import check
 from provenance_gate.commands.compare import compare
 from provenance_gate.commands.fingerprint import fingerprint
 from provenance_gate.commands.policy import policy_group
+from provenance_gate.commands.registry import registry_group
+from provenance_gate.commands.scan import scan
 
-COMMANDS: tuple[click.Command, ...] = (check, compare, fingerprint, policy_group)
+COMMANDS: tuple[click.Command, ...] = (check, compare, scan, fingerprint, policy_group, registry_group)

@@ -17,6 +17,8 @@ from provenance_gate.commands.common import (
     print_or_write,
     reading_of,
     reading_options,
+    registries_of,
+    registry_options,
     report_options,
     write_text,
 )
@@ -41,13 +43,7 @@ from provenance_gate.errors import PolicyError, UsageError, one_line
     metavar="[ID=]SOURCE",
     help="Weights or fingerprint file of a base; repeatable.",
 )
-@click.option(
-    "--registry",
-    "registries",
-    multiple=True,
-    type=FILE,
-    help="Folder with a further catalog of base models; repeatable.",
-)
+@registry_options
 @click.option(
     "--report",
     "reports",
@@ -82,7 +78,6 @@ def check(
     policy: str,
     policy_sha256: str | None,
     bases: tuple[str, ...],
-    registries: tuple[Path, ...],
     reports: tuple[str, ...],
     bom: Path | None,
     bom_version: str,
@@ -112,11 +107,14 @@ def check(
     loaded = load_policy(policy)
     if policy_sha256 is not None and policy_sha256.lower() != loaded.sha256:
         raise PolicyError(f"has sha256 {loaded.sha256}, expected {one_line(policy_sha256, 80)}", file=loaded.file)
+    if loaded.registries.signed and common["registries"] and not common["registry_keys"]:
+        raise UsageError("the policy asks for signed registries: give the public key with --registry-key")
+    reading = reading_of(common, terminal)
     gate = Gate(
         policy=loaded,
         bases=[BaseOption.parse(b) for b in bases],
-        registries=registries,
-        reading=reading_of(common, terminal),
+        registries=registries_of(common, reading, skip_damaged=loaded.registries.skip_damaged),
+        reading=reading,
         fail_on=FailOn.WARNING if strict else FailOn(fail_on),
     )
     try:

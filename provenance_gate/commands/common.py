@@ -15,6 +15,7 @@ from provenance_gate.terminal import Terminal
 
 if TYPE_CHECKING:
     from provenance_gate.reading import Reading
+    from provenance_gate.registry.layers import Registries
     from provenance_gate.report.interface import ReportOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,6 +42,29 @@ def reading_options(command: Command) -> Command:
             "--cache-dir", type=FILE, help="Cache folder of hub files; default: huggingface_hub's (HF_HUB_CACHE)."
         ),
         click.option("--no-cache", is_flag=True, help="Measure hub models anew, and keep no fingerprint of them."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def registry_options(command: Command) -> Command:
+    """Options of every command that looks models up."""
+    options = (
+        click.option(
+            "--registry",
+            "registries",
+            multiple=True,
+            metavar="PLACE",
+            help="Folder or URL of a further registry: catalog and fingerprints of known models. Repeatable.",
+        ),
+        click.option(
+            "--registry-key",
+            "registry_keys",
+            multiple=True,
+            type=FILE,
+            help="Ed25519 public key (PEM); every --registry must be signed by one of them. Repeatable.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -90,6 +114,18 @@ def report_options(terminal: Terminal | None, **form: Any) -> ReportOptions:
     if terminal is None:
         return ReportOptions(**form)
     return ReportOptions(color=terminal.color, width=terminal.width, **form)
+
+
+def registries_of(common: dict[str, Any], reading: Reading, *, skip_damaged: bool | None = None) -> Registries:
+    """The shipped registry and those of the command line. Nothing is read before the first question."""
+    from provenance_gate.registry.layers import open_registries
+
+    return open_registries(
+        common["registries"],
+        keys=common["registry_keys"],
+        skip_damaged=common.get("skip_damaged", False) if skip_damaged is None else skip_damaged,
+        options=reading.remote,
+    )
 
 
 def print_or_write(text: str, output: Path | None) -> None:

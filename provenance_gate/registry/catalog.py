@@ -1,16 +1,29 @@
-"""Facts about known base models, from the ``catalog`` folders of one or more registries."""
+"""Facts about known base models, from the catalogs of one or more registries, and from records in their indexes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from provenance_gate.errors import RegistryError, one_line
+from provenance_gate.artifact.jsonfile import load_json
+from provenance_gate.data import data_dir
+from provenance_gate.errors import MalformedFileError, RegistryError, one_line
 from provenance_gate.lineage.interface import LicenseTerm
-from provenance_gate.registry.licenses import CATEGORIES, LicenseBook, load_licenses, read_json, shipped_licenses
+from provenance_gate.registry.damage import Damage
+from provenance_gate.registry.folder import FolderRegistry
+from provenance_gate.registry.index import INDEX, LICENSES
+from provenance_gate.registry.licenses import (
+    CATEGORIES,
+    LicenseBook,
+    load_licenses,
+    parse_licenses,
+    read_json,
+    shipped_licenses,
+)
+from provenance_gate.registry.place import LocalPlace, Place
 
 _INHERITING = frozenset({"finetune", "merge", "quantized", "adapter", "continued-pretraining"})
 _RELATIONS = _INHERITING | {"distill"}
@@ -43,28 +56,71 @@ class ModelRecord:
     facts: Mapping[str, Any]
 
 
-class Catalog:
-    """Records by id and alias; a later folder replaces records of an earlier one. Files are read at the first question."""
+class Layer(Protocol):
+    """What a registry gives to the catalog; `folder.FolderRegistry` is one."""
 
-    def __init__(self, folders: Sequence[Path], licenses: Callable[[], LicenseBook] = shipped_licenses) -> None:
-        self._folders = tuple(folders)
+    @property
+    def place(self) -> Place: ...
+    @property
+    def damage(self) -> Damage:
+        """Told of each file and record that cannot be believed."""
+        ...
+
+    def catalog_files(self) -> Iterable[tuple[str, bytes]]:
+        """What messages call it, and bytes, of every file of the catalog."""
+        ...
+
+    def inline_records(self) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+        """Where it stands, id of the entry, and record."""
+        ...
+
+    def licenses_file(self) -> bytes | None:
+        """Further license ids, or others for known ids."""
+        ...
+
+
+class Catalog:
+    """Records by id and alias; a later layer replaces records of an earlier one. Files are read at the first question.
+
+    Parameters
+    ----------
+    layers
+        Registry folders, or registries that are open.
+    licenses
+        The book below the registries' own ones.
+    """
+
+    def __init__(self, layers: Sequence[Path | Layer], licenses: Callable[[], LicenseBook] = shipped_licenses) -> None:
+        self._layers: tuple[Layer, ...] = tuple(
+            FolderRegistry(LocalPlace(layer)) if isinstance(layer, Path) else layer for layer in layers
+        )
         self._licenses = licenses
+        self._book: LicenseBook | None = None
         self._records: dict[str, ModelRecord] | None = None
 
     def find(self, model_id: str) -> ModelRecord | None:
-        """The record of an id or alias, whatever its case. Raises RegistryError when a folder cannot be read."""
+        """The record of an id or alias, whatever its case. Raises RegistryError when a layer cannot be read."""
         return self._loaded().get(model_id.casefold())
 
     def records(self) -> tuple[ModelRecord, ...]:
         """All records, sorted by id."""
         return tuple(sorted({r.id: r for r in self._loaded().values()}.values(), key=lambda r: r.id))
 
+    def licenses(self) -> LicenseBook:
+        """All known terms; those of a later layer replace those of an earlier one."""
+        if self._book is None:
+            terms = dict(self._licenses().terms)
+            for layer in self._layers:
+                terms.update(_own_terms(layer))
+            self._book = LicenseBook(terms)
+        return self._book
+
     def _loaded(self) -> dict[str, ModelRecord]:
         if self._records is None:
-            book = self._licenses()
+            book = self.licenses()
             by_id: dict[str, ModelRecord] = {}
-            for folder in self._folders:
-                by_id.update(_read_folder(folder, book))
+            for layer in self._layers:
+                by_id.update(_read_layer(layer, book))
             # An alias never hides a record: otherwise one line in a registry could give a known model other parents.
             aliases = {alias.casefold(): record for record in by_id.values() for alias in record.aliases}
             self._records = {**aliases, **by_id}
@@ -79,20 +135,53 @@ def catalog_schema() -> dict[str, Any]:
     return schema
 
 
-def _read_folder(folder: Path, book: LicenseBook) -> dict[str, ModelRecord]:
-    catalog = folder / "catalog"
-    if not catalog.is_dir():
-        raise RegistryError(f"{folder}: no catalog folder in it, so this is no registry")
+def check_record(record: Mapping[str, Any], where: str, book: LicenseBook) -> None:
+    """Raises RegistryError when a catalog would refuse the record; the message starts with `where`."""
+    _record(record, where, 0, book)
+
+
+def _own_terms(layer: Layer) -> Mapping[str, LicenseTerm]:
+    if layer.place.folder == data_dir("fingerprints"):
+        return {}
+    data, file = layer.licenses_file(), f"{layer.place.location}: {LICENSES}"
+    if data is None:
+        return {}
+    try:
+        return parse_licenses(load_json(data, file), file).terms
+    except (MalformedFileError, RegistryError) as error:
+        layer.damage.report(str(error), error)
+        return {}
+
+
+def _read_layer(layer: Layer, book: LicenseBook) -> dict[str, ModelRecord]:
     records: dict[str, ModelRecord] = {}
-    for path in sorted(catalog.glob("*.json")):
-        entries = read_json(path)
+
+    def add(entry: object, file: str, number: int, model_id: str | None = None) -> None:
+        try:
+            record = _record(entry, file, number, book)
+        except RegistryError as error:
+            return layer.damage.report(str(error), error)
+        shown = f"{file}: record {one_line(record.id, 120)}"
+        if model_id is not None and model_id.casefold() != record.id.casefold():
+            return layer.damage.report(f"{shown}: in the entry of {model_id}")
+        if record.id.casefold() in records:
+            return layer.damage.report(f"{shown}: the registry holds this id twice")
+        records[record.id.casefold()] = record
+        return None
+
+    for file, data in layer.catalog_files():
+        try:
+            entries = load_json(data, file)
+        except MalformedFileError as error:
+            layer.damage.report(str(error), error)
+            continue
         if not isinstance(entries, list):
-            raise RegistryError(f"{path.name}: expected a list of records")
+            layer.damage.report(f"{file}: expected a list of records")
+            continue
         for number, entry in enumerate(entries):
-            record = _record(entry, path.name, number, book)
-            if record.id.casefold() in records:
-                raise RegistryError(f"{path.name}: record {record.id}: the folder holds this id twice")
-            records[record.id.casefold()] = record
+            add(entry, file, number)
+    for number, (file, model_id, entry) in enumerate(layer.inline_records()):
+        add(entry, file, number, model_id)
     return records
 
 
@@ -151,10 +240,11 @@ def _parents(base: object, where: str) -> tuple[tuple[str, ...], tuple[str, ...]
         raise RegistryError(f"{where}: relation: found {relation!r}, expected one of {', '.join(sorted(_RELATIONS))}")
     if not isinstance(inherits, bool):
         raise RegistryError(f"{where}: inherits_weights: expected true or false")
-    parent, via = _text(base, "id", where), _texts(base, "via", where)
+    parent, others = _text(base, "id", where), _texts(base, "others", where)
+    via = _texts(base, "via", where)
     if relation not in _INHERITING and not inherits:
         return (), ()
-    return ((parent,) if parent else ()), tuple(reversed(via))
+    return (*((parent,) if parent else ()), *others), tuple(reversed(via))
 
 
 def _text(facts: Mapping[str, object], key: str, where: str) -> str | None:
@@ -174,28 +264,29 @@ def _texts(facts: Mapping[str, object], key: str, where: str) -> tuple[str, ...]
     return texts
 
 
-def verify_catalog(folder: Path) -> tuple[str, ...]:
+def verify_catalog(folder: Path, inline: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> tuple[str, ...]:
     """What is wrong with the catalog of a registry folder, one sentence each; empty when nothing is.
 
-    Checks every file against the schema, that there is one, that records are sorted, that ids and aliases are unique, that
-    license ids are known, and that nobody is its own ancestor. Parents without a record are allowed: not every ancestor is
-    published.
+    Checks every file against the schema, that there is one (or an index instead), that records are sorted, that ids and aliases
+    are unique, that license ids are known, and that nobody is its own ancestor. Parents without a record are allowed: not every
+    ancestor is published. `inline`: entry id and record of the index, checked along.
     """
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(catalog_schema())
     problems: list[str] = []
+    files: list[tuple[str, object]] = []
+    for path in sorted((folder / "catalog").glob("*.json")):
+        files.append((path.name, read_json(path)))
+    if not files and not inline and not (folder / INDEX).is_file():
+        problems.append(f"{folder}: no catalog files")
+    files += [(INDEX, [record]) for _, record in inline]
+    known = _known_licenses(folder)
     owners: dict[str, str] = {}
     ancestors: dict[str, tuple[str, ...]] = {}
-    own_book = folder / "licenses.json"
-    book = load_licenses(own_book) if own_book.is_file() else shipped_licenses()
-    paths = sorted((folder / "catalog").glob("*.json"))
-    if not paths:
-        problems.append(f"{folder}: no catalog files")
-    for path in paths:
-        entries = read_json(path)
+    for name, entries in files:
         faults = [
-            f"{path.name}: {'/'.join(map(str, e.absolute_path))}: {one_line(e.message, 160)}"
+            f"{name}: {'/'.join(map(str, e.absolute_path))}: {one_line(e.message, 160)}"
             for e in validator.iter_errors(entries)
         ]
         problems += faults
@@ -203,21 +294,27 @@ def verify_catalog(folder: Path) -> tuple[str, ...]:
             continue
         ids = [entry["id"] for entry in entries]
         if ids != sorted(ids):
-            problems.append(f"{path.name}: records are not sorted by id")
+            problems.append(f"{name}: records are not sorted by id")
         for entry in entries:
-            for name in (entry["id"], *entry.get("aliases", ())):
-                if name.casefold() in owners:
-                    problems.append(f"{path.name}: {name} is also in {owners[name.casefold()]}")
-                owners[name.casefold()] = path.name
-            where = f"{path.name}: {entry['id']}"
+            for own in (entry["id"], *entry.get("aliases", ())):
+                if own.casefold() in owners:
+                    problems.append(f"{name}: {own} is also in {owners[own.casefold()]}")
+                owners[own.casefold()] = name
+            where = f"{name}: {entry['id']}"
             tags = (entry["license"]["id"], *entry["license"].get("upstream", ()))
-            problems += [f"{where}: license {tag} is unknown" for tag in tags if tag.casefold() not in book.terms]
+            problems += [f"{where}: license {tag} is unknown" for tag in tags if tag.casefold() not in known]
             parents, via = _parents(entry["base_model"], where)
             ancestors[entry["id"].casefold()] = tuple(p.casefold() for p in (*via, *parents))
     return (
         *problems,
         *(f"{model}: is its own ancestor" for model in sorted(ancestors) if _reaches_itself(model, ancestors)),
     )
+
+
+def _known_licenses(folder: Path) -> frozenset[str]:
+    own = folder / LICENSES
+    further = load_licenses(own).terms if own.is_file() else {}
+    return frozenset(shipped_licenses().terms) | frozenset(further)
 
 
 def _reaches_itself(model: str, parents: Mapping[str, tuple[str, ...]]) -> bool:
