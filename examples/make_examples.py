@@ -344,6 +344,7 @@ def write_model(folder: Path, model: nn.Module, config: Mapping[str, object], to
     )
     (folder / "tokenizer.json").write_bytes((tokenizer.to_str(pretty=True) + "\n").encode())
     (folder / "README.md").write_bytes(card.encode())
+    (folder / "LICENSE").write_bytes((Path(__file__).resolve().parents[1] / "LICENSE").read_bytes())
     state = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
     if config.get("tie_word_embeddings"):
         state.pop("lm_head.weight", None)

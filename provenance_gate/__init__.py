@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from provenance_gate.fingerprint.interface import Fingerprint
     from provenance_gate.lineage.interface import Lineage
     from provenance_gate.lineage.merges import Merge
-    from provenance_gate.report.interface import Report
+    from provenance_gate.report.interface import Report, Scan
 
 __all__ = [
     "ArtifactError",
@@ -36,6 +36,7 @@ __all__ = [
     "compare",
     "fingerprint",
     "merge",
+    "scan",
 ]
 
 
@@ -58,7 +59,7 @@ def check(
     bases
         ``[ID=]SOURCE`` as for ``--base``: weights or fingerprint files.
     registries
-        Folders with further catalogs.
+        Folders or URLs of further registries.
     exact
         Read every byte; None: only of weights up to 512 MiB.
 
@@ -67,15 +68,14 @@ def check(
     ProvenanceGateError
         Its `exit_code` says what the command line would return.
     """
-    from pathlib import Path
-
     from provenance_gate.gate import Gate
     from provenance_gate.policy.load import load_policy
     from provenance_gate.reading import BaseOption, Reading
+    from provenance_gate.registry.layers import open_registries
 
     sources = [artifacts] if isinstance(artifacts, str) else list(artifacts)
     gate = Gate(
-        load_policy(policy), [BaseOption.parse(b) for b in bases], [Path(r) for r in registries], Reading(exact=exact)
+        load_policy(policy), [BaseOption.parse(b) for b in bases], open_registries(registries), Reading(exact=exact)
     )
     return gate.run(sources)
 
@@ -85,6 +85,26 @@ def compare(artifact: str, base: str, *, exact: bool | None = None) -> Lineage:
     from provenance_gate import reading
 
     return reading.compare(artifact, base, reading.Reading(exact=exact)).lineage
+
+
+def scan(
+    artifact: str,
+    *,
+    registries: Sequence[str] = (),
+    top: int = 10,
+    min_score: float = 0.70,
+    offline: bool | None = None,
+    exact: bool | None = None,
+) -> Scan:
+    """Ranked lineages of `artifact` against the shipped catalog and `registries`. Raises ProvenanceGateError."""
+    from provenance_gate.artifact.sources.interface import Options
+    from provenance_gate.reading import Reading
+    from provenance_gate.registry.layers import open_registries
+    from provenance_gate.scanning import scan as search
+
+    reading = Reading(exact=exact, remote=Options(offline=offline))
+    known = open_registries(registries, options=reading.remote)
+    return search(artifact, known, reading, top=top, min_score=min_score)
 
 
 def merge(artifact: str, bases: Sequence[str], *, exact: bool | None = None) -> Merge | NotMeasured:

@@ -31,11 +31,13 @@ def app() -> None:
       provenance-gate compare ./model ./base       is this model derived from that one?
       provenance-gate check ./model --base ORG/NAME=./base --bom bom.cdx.json
                                                    the gate: policy, verdict, ML-BOM
+      provenance-gate scan ./model                 which known models does it come from, under which licenses?
+      provenance-gate registry list                the models that are known
       provenance-gate policy init                  a commented policy to start from
 
     \b
     Exit codes: 0 pass; 1 the policy failed; 2 usage, or policy unreadable;
-    3 a model could not be read.
+    3 a model or registry could not be read.
     """
 
 

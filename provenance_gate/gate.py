@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 from provenance_gate._version import __version__
 from provenance_gate.artifact.digests import manifest_sha256
-from provenance_gate.artifact.interface import Claims, NotMeasured
+from provenance_gate.artifact.documents import read_documents
+from provenance_gate.artifact.interface import Artifact, Claims, NotMeasured
 from provenance_gate.artifact.inventory import find_model_folders
 from provenance_gate.artifact.load import NoModelError, OpenedArtifact, open_artifact
-from provenance_gate.artifact.sources import open_store
-from provenance_gate.data import data_dir
+from provenance_gate.artifact.sources import LocalStore, open_store
+from provenance_gate.candidates import Candidate, Candidates
 from provenance_gate.errors import ArtifactError, UsageError, one_line
 from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.fingerprint.measure import measure
@@ -34,32 +35,28 @@ from provenance_gate.reading import (
     BaseOption,
     Model,
     Reading,
-    base_ref,
     claims_of,
-    is_alone,
     is_far,
     is_local,
     lineage_of,
     measure_opened,
-    read_model,
     with_digests,
 )
-from provenance_gate.registry.catalog import Catalog
-from provenance_gate.registry.licenses import shipped_licenses
+from provenance_gate.registry.layers import Registries, open_registries
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
+from provenance_gate.searching import DESCENT, NOTHING_SEARCHED, Search, Searcher, is_related, with_kin
 
 SPOT_SHARE = 0.5
 """Least share of the inheritance in the standard rows that the spot-check rows must show. Both estimate the same share of
 variance from different rows of the same matrices; in honest models they differ by a few percent."""
 SAMPLED_ROWS = 2
 """Below this tier no weights are read, of further formats neither."""
-_DESCENT = frozenset({Relation.IDENTICAL, Relation.REFORMATTED, Relation.DERIVED})
 
 
 def confirmed(lineage: Lineage, spot: Lineage) -> Lineage:
     """A descent seen in the standard rows, if rows that nobody could foresee show it too; else PARTIAL, and no pass."""
     match lineage.inheritance, spot.inheritance:
-        case float(standard), float(other) if other >= SPOT_SHARE * standard and spot.relation in _DESCENT:
+        case float(standard), float(other) if other >= SPOT_SHARE * standard and spot.relation in DESCENT:
             return lineage
     score = min(spot.score, INDEPENDENT_SCORE) if isinstance(spot.score, float) else INDEPENDENT_SCORE
     reason = f"the standard rows come from the base, rows chosen by the artifact's digest do not: {spot.reason}"
@@ -68,62 +65,83 @@ def confirmed(lineage: Lineage, spot: Lineage) -> Lineage:
 
 @dataclass(slots=True)
 class Gate:
-    """One run of `check` over one or more artifacts. Bases are read once.
+    """One run of `check` over one or more artifacts. Bases and registries are read once.
 
     Attributes
     ----------
+    registries
+        Open registries, the shipped one among them; None: the shipped one alone.
     today
         Decides which waivers are valid (UTC).
     """
 
     policy: Policy
     bases: Sequence[BaseOption] = ()
-    registries: Sequence[Path] = ()
+    registries: Registries | None = None
     reading: Reading = field(default_factory=Reading)
     fail_on: FailOn = FailOn.ERROR
     today: date = field(default_factory=lambda: datetime.now(timezone.utc).date())
-    _models: dict[str, Model] = field(default_factory=dict)
 
     def run(self, sources: Sequence[str], *, timestamp: datetime | None = None) -> Report:
         """Check all artifacts; the worst verdict decides. Raises what the rooms raise; nothing is passed over."""
         if not sources:
             raise UsageError("no artifact to check")
-        catalog = Catalog([data_dir("fingerprints"), *self.registries])
-        results = tuple(self._check(source, catalog) for source in sources)
+        searcher = Searcher(self.registries or open_registries(()), self.reading)
+        candidates = Candidates(self.bases, searcher, self.reading)
+        results = tuple(self._check(source, candidates) for source in sources)
         verdicts = {r.verdict for r in results}
         worst = next(v for v in (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS) if v in verdicts)
         return Report(__version__, self.policy, results, worst, 0 if worst is Verdict.PASS else 1, timestamp)
 
-    def _check(self, source: str, catalog: Catalog) -> ArtifactResult:
+    def _check(self, source: str, candidates: Candidates) -> ArtifactResult:
         opened = open_artifact(open_store(source, self.reading.remote))
         with ThreadPoolExecutor(max_workers=1) as pool:
             hashing = pool.submit(with_digests, opened, self.reading)
-            ours = measure_opened(opened, self.reading)
+            if not isinstance(opened.store, LocalStore):
+                # One after the other: what measuring cost is told from what hashing did.
+                hashing.result()
+            ours = Model(measure_opened(opened, self.reading), opened)
             artifact = hashing.result()
         digest = manifest_sha256(artifact.files)
         if isinstance(digest, NotMeasured):
             raise ArtifactError(f"{source}: {digest.reason}")
-        lineages = [self._lineage(option, ours, opened, digest) for option in self.bases]
-        measured = [self._model(option.source).fingerprint for option in self.bases]
-        with_weights, merge = mixed(ours, lineages, measured)
-        lineages = list(with_weights)
-        lineages.sort(
-            key=lambda x: (isinstance(x.score, NotMeasured), -x.score if isinstance(x.score, float) else 0.0, x.base.id)
+        tested, untested = candidates.of(artifact.claims)
+        compared = [(self._lineage(one, ours, digest), one.model.fingerprint) for one in tested]
+        search = self._search(candidates.searcher, ours, compared)
+        compared += [(one.lineage, one.base.fingerprint) for one in search.found]
+        lineages, merge = mixed(ours.fingerprint, [x for x, _ in compared], [f for _, f in compared])
+        lineages = with_kin(lineages, [f for _, f in compared], len(tested), merge)
+        lineages = tuple(sorted(lineages, key=_by_score))
+        nodes = ancestry(artifact.name, artifact.claims, lineages, _facts_of(candidates.searcher.registries, compared))
+        subject = policy_types.Subject(
+            artifact,
+            lineages,
+            nodes,
+            formats=self._formats(opened, ours.fingerprint),
+            untested=untested,
+            searched=search.stored,
+            documents=read_documents(opened.store, artifact.files),
         )
-        nodes = ancestry(artifact.name, artifact.claims, lineages, self._sources(catalog, lineages))
-        subject = policy_types.Subject(artifact, lineages, nodes, formats=self._formats(opened, ours))
         findings = policy_room.evaluate(self.policy, subject, self.today)
         return ArtifactResult(
             artifact=artifact,
             digest=digest,
             purl=_purl(opened, digest),
-            lineages=tuple(lineages),
+            lineages=lineages,
             merge=merge,
             ancestry=nodes,
             findings=findings,
             verdict=policy_room.verdict(findings, self.fail_on),
             cost=ReadingCost(artifact.weight_bytes, opened.counter.bytes_read, opened.counter.requests),
         )
+
+    def _search(self, searcher: Searcher, ours: Model, compared: Sequence[tuple[Lineage, Fingerprint]]) -> Search:
+        """Bases that nobody named, among the stored fingerprints only: a gate reads no weights that nobody claimed."""
+        if self.reading.max_tier < SAMPLED_ROWS:
+            return NOTHING_SEARCHED
+        search = searcher.search(ours, known=[x.base.id for x, _ in compared], read=0)
+        found = tuple(f for f in search.found if is_related(f.lineage) and not _is_itself(f.lineage, ours))
+        return replace(search, found=found)
 
     def _formats(self, opened: OpenedArtifact, ours: Fingerprint) -> tuple[policy_types.FormatAgreement, ...]:
         """Each further format of the model against the one that was measured, row by row."""
@@ -135,44 +153,54 @@ class Gate:
             elif self.reading.max_tier < SAMPLED_ROWS:
                 continue
             else:
-                rows = measure(other.artifact, exact=self.reading.exact, jobs=self.reading.jobs)
-                ref = BaseRef(opened.artifact.name, opened.store.location)
-                agreement = compare_fingerprints(rows, ours, ref)
-            found.append(policy_types.FormatAgreement(other.format.value, agreement))
+                agreement = self._agreement(other.artifact, ours, BaseRef(opened.artifact.name, opened.store.location))
+            found.append(policy_types.FormatAgreement(other.name, agreement))
         return tuple(found)
+
+    def _agreement(self, other: Artifact, ours: Fingerprint, ref: BaseRef) -> Lineage | NotMeasured:
+        try:
+            rows = measure(other, exact=self.reading.exact, jobs=self.reading.jobs)
+        except ArtifactError as error:
+            # One copy in a packing without a reader says nothing of the model that was measured.
+            return NotMeasured(str(error))
+        return compare_fingerprints(rows, ours, ref)
 
     def _look_again(self, opened: OpenedArtifact, seed: str, *, few: bool) -> Model:
         steps = self.reading.steps(f"confirming {opened.artifact.name}")
         return Model(measure_spot(opened.artifact, seed, few=few, jobs=self.reading.jobs, progress=steps), opened)
 
-    def _model(self, source: str) -> Model:
-        if source not in self._models:
-            self._models[source] = read_model(source, self.reading)
-        return self._models[source]
-
-    def _lineage(self, option: BaseOption, ours: Fingerprint, opened: OpenedArtifact, digest: str) -> Lineage:
-        base = self._model(option.source)
-        claims = opened.artifact.claims.bases
-        ref = base_ref(option, base, claims, alone=is_alone(self.bases))
-        named = claims_of(ref.id, claims)
-        model = Model(ours, opened)
-        lineage = lineage_of(model, base, ref, named, self.reading)
-        if lineage.relation not in _DESCENT or base.opened is None:
+    def _lineage(self, candidate: Candidate, ours: Model, digest: str) -> Lineage:
+        base, ref = candidate.model, candidate.ref
+        named = claims_of(ref.id, ours.fingerprint.subject.claims.bases)
+        lineage = lineage_of(ours, base, ref, named, self.reading)
+        if lineage.relation not in DESCENT or base.opened is None or ours.opened is None:
             return lineage
         # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
         # Every matrix once more, but of large remote models only some, unless their layers do not stand at equal places.
         in_order = all(m.layer == m.base_layer for m in lineage.layers)
-        few = in_order and (is_far(opened) or is_far(base.opened))
-        again, other = (self._look_again(m, digest, few=few) for m in (opened, base.opened))
+        few = in_order and (is_far(ours.opened) or is_far(base.opened))
+        again, other = (self._look_again(m, digest, few=few) for m in (ours.opened, base.opened))
         spot = lineage_of(again, other, ref, named, self.reading, digest)
         return confirmed(lineage, spot)
 
-    def _sources(self, catalog: Catalog, lineages: Sequence[Lineage]) -> Sources:
-        cards: dict[str, Claims] = {}
-        for lineage in lineages:
-            claims = self._model(lineage.base.source).fingerprint.subject.claims
-            cards.setdefault(lineage.base.id, claims)
-        return Sources(catalog.find, shipped_licenses().term, cards)
+
+def _by_score(lineage: Lineage) -> tuple[bool, float, str]:
+    score = lineage.score
+    return isinstance(score, NotMeasured), -score if isinstance(score, float) else 0.0, lineage.base.id
+
+
+def _is_itself(lineage: Lineage, ours: Model) -> bool:
+    """Whether a stored model is the artifact under its own name: a released model is no base of itself."""
+    name = ours.fingerprint.subject.name.casefold()
+    own = name in (lineage.base.id.casefold(), lineage.base.id.rpartition("/")[2].casefold())
+    return own and lineage.relation in (Relation.IDENTICAL, Relation.REFORMATTED)
+
+
+def _facts_of(registries: Registries, compared: Sequence[tuple[Lineage, Fingerprint]]) -> Sources:
+    cards: dict[str, Claims] = {}
+    for lineage, fingerprint in compared:
+        cards.setdefault(lineage.base.id, fingerprint.subject.claims)
+    return Sources(registries.catalog.find, registries.catalog.licenses().term, cards)
 
 
 def _purl(opened: OpenedArtifact, digest: str) -> str:

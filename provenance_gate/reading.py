@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from provenance_gate.alignment.adapter_ties import measure_ties
 from provenance_gate.alignment.frames import compare_vocabularies
 from provenance_gate.alignment.tokens import shared_embeddings
 from provenance_gate.alignment.trace import trace
@@ -18,7 +19,7 @@ from provenance_gate.errors import UsageError
 from provenance_gate.fingerprint.cache import FingerprintCache, identity_of_hub, measure_cached
 from provenance_gate.fingerprint.container import is_fingerprint, load_fingerprint
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue, Subject
-from provenance_gate.lineage.adapters import fit_adapter, with_adapter
+from provenance_gate.lineage.adapters import AdapterFit, fit_adapter, is_adapter, with_adapter
 from provenance_gate.lineage.compare import compare as compare_fingerprints
 from provenance_gate.lineage.interface import BaseRef, Lineage, Relation
 from provenance_gate.lineage.merges import Merge
@@ -26,6 +27,8 @@ from provenance_gate.lineage.parents import mixed
 from provenance_gate.lineage.traced import is_settled, with_trace
 from provenance_gate.lineage.vocabulary import lacks_embeddings, with_vocabulary
 
+UNASKED_TRIES, UNASKED_SECONDS = 2, 4.0
+"""How hard a hub is tried for models that nobody named on the command line: one that is not there must not hold up a gate."""
 NEAR = 512 << 20
 """Bytes of weights up to which a remote model is traced, too."""
 ROWS = "weight_correlation"
@@ -75,6 +78,10 @@ class Reading:
         """Threads for work inside BLAS: ours where BLAS was told to use one, as the command line tells it, else its own."""
         return self.jobs if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else 1
 
+    def unasked(self) -> Reading:
+        """The same, but quick to give up on places that do not answer."""
+        return replace(self, remote=replace(self.remote, tries=UNASKED_TRIES, timeout=UNASKED_SECONDS))
+
     def steps(self, what: str) -> Callable[[int, int], None] | None:
         """Progress of one piece of work."""
         report = self.progress
@@ -106,7 +113,7 @@ def read_model(source: str, reading: Reading) -> Model:
 def measure_opened(opened: OpenedArtifact, reading: Reading) -> Fingerprint:
     """All signals of an open model, from the cache where its content is known without reading it."""
     local = isinstance(opened.store, LocalStore) or reading.cache is None
-    return measure_cached(
+    found = measure_cached(
         opened.artifact,
         None if local else identity_of_hub(opened.store, reading.remote),
         reading.cache,
@@ -114,7 +121,11 @@ def measure_opened(opened: OpenedArtifact, reading: Reading) -> Fingerprint:
         jobs=reading.jobs,
         progress=reading.steps(f"reading {opened.artifact.name}"),
         max_tier=reading.max_tier,
+        counter=opened.counter,
     )
+    # What later reads cost must not depend on whether a stored fingerprint was used.
+    opened.store.forget()
+    return found
 
 
 def fingerprint(source: str, reading: Reading | None = None) -> Fingerprint:
@@ -158,7 +169,10 @@ def lineage_of(
     """Compare fingerprints; where they leave descent open and both models are at hand, trace neurons too (tier 3)."""
     lineage = compare_fingerprints(ours.fingerprint, theirs.fingerprint, ref, claims)
     if ours.opened is not None and isinstance(ours.opened.adapter, Adapter):
-        return _of_adapter(lineage, ours.opened.adapter, theirs.opened)
+        far = theirs.opened is not None and is_far(theirs.opened) and reading.exact is not True
+        return _of_adapter(lineage, ours.opened.adapter, theirs.opened, ties=reading.max_tier >= 2 and not far)
+    if ours.opened is None and is_adapter(ours.fingerprint):
+        return _of_stored_adapter(lineage, theirs)
     if ours.opened is None or theirs.opened is None or reading.max_tier < 3:
         return lineage
     artifact, base = ours.opened.artifact, theirs.opened.artifact
@@ -173,13 +187,24 @@ def lineage_of(
     return lineage
 
 
-def _of_adapter(lineage: Lineage, adapter: Adapter, base: OpenedArtifact | None) -> Lineage:
-    """An adapter against a full model; against itself or another adapter plain comparison stands."""
+def _of_adapter(lineage: Lineage, adapter: Adapter, base: OpenedArtifact | None, *, ties: bool) -> Lineage:
+    """An adapter against a full model; against itself or another adapter plain comparison stands. `ties`: read weights, too."""
     if base is None:
         same = lineage.relation is Relation.IDENTICAL
         absent = NotMeasured("the base is a fingerprint file, which holds no shapes of tensors")
         return lineage if same else with_adapter(lineage, absent)
-    return lineage if isinstance(base.adapter, Adapter) else with_adapter(lineage, fit_adapter(adapter, base.artifact))
+    if isinstance(base.adapter, Adapter):
+        return lineage
+    fit = fit_adapter(adapter, base.artifact)
+    tied = isinstance(fit, AdapterFit) and fit.fits and ties
+    return with_adapter(lineage, fit, measure_ties(adapter, base.artifact)) if tied else with_adapter(lineage, fit)
+
+
+def _of_stored_adapter(lineage: Lineage, base: Model) -> Lineage:
+    """The fingerprint file of an adapter against a full model."""
+    if is_adapter(base.fingerprint) or lineage.relation is Relation.IDENTICAL:
+        return lineage
+    return with_adapter(lineage, NotMeasured("the adapter is a fingerprint file, which holds no shapes of its pairs"))
 
 
 def is_far(opened: OpenedArtifact) -> bool:
@@ -199,7 +224,7 @@ def with_digests(opened: OpenedArtifact, reading: Reading) -> Artifact:
         if report is not None:
             report(done, total)
 
-    files = opened.store.digests(artifact.files, reading.jobs, add if report else None)
+    files = opened.store.digests(artifact.files, reading.jobs, add if report else None, whole=reading.exact is True)
     return replace(artifact, files=files)
 
 

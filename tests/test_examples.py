@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 import provenance_gate as pg
+from provenance_gate.building import add
 from provenance_gate.lineage.interface import Relation
 from provenance_gate.policy.interface import Status, Verdict
+from provenance_gate.reading import Reading
+from provenance_gate.registry.records import Given
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BASE = f"provenance-gate-examples/base={EXAMPLES / 'base'}"
@@ -40,9 +43,27 @@ def test_the_gate_tells_them_apart(name: str, verdict: Verdict) -> None:
 
 
 def test_the_examples_stay_small() -> None:
-    assert sum(f.stat().st_size for f in EXAMPLES.rglob("*") if f.is_file()) < 3_000_000
+    assert sum(f.stat().st_size for f in EXAMPLES.rglob("*") if f.is_file()) < 4_000_000
 
 
 def test_configs_are_what_they_say() -> None:
     config = json.loads((EXAMPLES / "base" / "config.json").read_text())
     assert config["model_type"] == "llama"
+
+
+def test_the_registry_of_the_examples_finds_the_base_that_is_not_named() -> None:
+    found = pg.scan(str(EXAMPLES / "fine-tune"), registries=[str(EXAMPLES / "registry")], offline=True)
+    assert [m.base.id for m in found.matches] == ["provenance-gate-examples/base"]
+    assert [family.root for family in found.families] == ["provenance-gate-examples/base"]
+
+
+def test_the_registry_says_nothing_good_about_the_impostor() -> None:
+    found = pg.scan(str(EXAMPLES / "impostor"), registries=[str(EXAMPLES / "registry")], offline=True)
+    assert not found.matches
+    assert [m.base.id for m in found.contradicted] == ["provenance-gate-examples/base"]
+
+
+def test_the_registry_holds_the_fingerprint_of_the_base_as_it_is_measured_today(tmp_path: Path) -> None:
+    add(str(tmp_path), str(EXAMPLES / "base"), Given("provenance-gate-examples/base"), Reading())
+    stored, fresh = (p / "index.json" for p in (EXAMPLES / "registry", tmp_path))
+    assert stored.read_bytes() == fresh.read_bytes()

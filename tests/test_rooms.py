@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "provenance_gate"
-ORDER = ("errors", "artifact", "fingerprint", "lineage", "policy", "report", "reading", "gate", "cli")
+ORDER = ("errors", "artifact", "fingerprint", "lineage", "policy", "report", "reading", "building", "gate", "cli")
 MAY_IMPORT = {
     "errors": set(),
     "data": {"errors"},
     "artifact": {"errors"},
     "fingerprint": {"artifact", "errors"},
     # Catalog records are read into the license terms that lineage speaks of.
-    "registry": {"lineage", "artifact", "data", "errors"},
+    "registry": {"lineage", "fingerprint", "artifact", "data", "errors"},
     # Two open artifacts to a trace of one in the other.
     "alignment": {"fingerprint", "artifact", "errors"},
     # Of alignment only the values that a trace is made of.
@@ -23,6 +23,10 @@ MAY_IMPORT = {
     "policy": {"artifact", "lineage", "data", "errors"},
     "report": {"artifact", "fingerprint", "lineage", "policy", "errors"},
     "terminal": {"errors"},
+    "building": {"reading", "registry", "artifact", "fingerprint", "lineage", "data", "errors"},
+    "searching": {"reading", "registry", "artifact", "fingerprint", "lineage", "errors"},
+    "candidates": {"searching", "reading", "artifact", "lineage", "errors"},
+    "scanning": {"searching", "reading", "registry", "report", "artifact", "lineage", "errors"},
     "reading": {"alignment", "artifact", "fingerprint", "lineage", "errors"},
 }
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))

@@ -12,6 +12,9 @@ from provenance_gate.lineage.merges import Merge, Parent, analyze_merge
 
 _UNRELATED = NotMeasured("none of the candidate parents is related to the artifact")
 _MERGED = "merged"
+MOST_LEFT = 0.5
+"""Share of the artifact's distance from its nearest candidate that a mix may leave, to count as one: exact merges leave 0, a
+merge that was trained on leaves what the training changed, and siblings that learned the same leave 0.85 and more."""
 
 
 def mixed(
@@ -28,6 +31,13 @@ def mixed(
         return tuple(lineages), _UNRELATED
     merge = analyze_merge(artifact, tuple(parents[x] for x in sorted(parents)))
     return tuple(_with_weight(x, merge) for x in lineages), merge
+
+
+def is_mix(merge: Merge | NotMeasured) -> bool:
+    """Whether several parents explain the artifact, and not just that it learned what a relative learned."""
+    if isinstance(merge, NotMeasured) or merge.recipe in ("single", "unknown") or len(merge.parents) < 2:
+        return False
+    return merge.parameters.get("change_left", 0.0) <= MOST_LEFT
 
 
 def _with_weight(lineage: Lineage, merge: Merge | NotMeasured) -> Lineage:

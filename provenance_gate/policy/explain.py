@@ -18,6 +18,10 @@ def explain(policy: Policy) -> str:
     lines = [f"Policy {one_line(policy.name)} ({one_line(policy.file)}), sha256 {policy.sha256}", ""]
     for rule in policy.rules:
         lines += [*_rule(rule), ""]
+    if policy.registries.signed:
+        lines += ["Registries must be signed.", ""]
+    if policy.registries.skip_damaged:
+        lines += ["Damaged entries of registries are left out and listed.", ""]
     for waiver in policy.waivers:
         lines.append(
             f"Waived until {waiver.expires.isoformat()}: {one_line(waiver.rule)} for {one_line(waiver.artifact)}, "

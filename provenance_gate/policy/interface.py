@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from provenance_gate.artifact.interface import Artifact, ClaimSource, NotMeasured
@@ -89,6 +90,14 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryDemands:
+    """What a policy asks of registries: may a damaged entry be left out, and must they be signed."""
+
+    skip_damaged: bool = False
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Rules in the order of the file, inherited ones first; never empty.
 
@@ -102,6 +111,7 @@ class Policy:
     rules: tuple[RuleConfig, ...]
     waivers: tuple[Waiver, ...]
     undecided: Undecided = Undecided.FAIL
+    registries: RegistryDemands = RegistryDemands()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,9 @@ class Subject:
 
     `names` are further names that a waiver may match (hub id, purl without version). They come from the command line,
     never from the artifact's files: a model must not be able to name itself into a waiver. `formats`: further formats of the
-    model in the same folder.
+    model in the same folder. `untested`: by id, why a declared base could not be read. `searched`: how many stored
+    fingerprints were searched for bases that nobody named; those that came out related are among `lineages`. `documents`:
+    texts of the card and of license and notice files, bounded; one that was not read is not in it.
     """
 
     artifact: Artifact
@@ -126,6 +138,9 @@ class Subject:
     ancestry: Sequence[Ancestor]
     names: Sequence[str] = ()
     formats: Sequence[FormatAgreement] = ()
+    untested: Mapping[str, str] = field(default_factory=dict)
+    searched: int = 0
+    documents: Mapping[PurePosixPath, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 from provenance_gate.artifact.yamlfile import Node, YamlError, load_yaml, position_of
 from provenance_gate.data import data_dir
 from provenance_gate.errors import PolicyError, one_line
-from provenance_gate.policy.interface import Policy, RuleConfig, Severity, Undecided, Waiver
+from provenance_gate.policy.interface import Policy, RegistryDemands, RuleConfig, Severity, Undecided, Waiver
 from provenance_gate.policy.schema import policy_schema, rule_schemas
 
 MAX_BYTES = 1 << 20
@@ -48,7 +48,7 @@ def load_policy(source: str) -> Policy:
     PolicyError
         Not readable, not YAML, breaks the schema, an unknown rule in a waiver, a circle of `extends`, or no rule at all.
     """
-    rules, waivers, digests, file = _load(source, None, ())
+    rules, waivers, digests, demands, file = _load(source, None, ())
     if not rules:
         raise PolicyError("no rules, neither here nor in what it extends", file=file.name)
     for waiver in waivers:
@@ -65,12 +65,19 @@ def load_policy(source: str) -> Policy:
         rules=tuple(rules.values()),
         waivers=tuple(waivers),
         undecided=Undecided(file.plain.get("undecided", "fail")),
+        registries=_demands(demands),
     )
+
+
+def _demands(said: list[Mapping[str, Any]]) -> RegistryDemands:
+    """Damaged entries are skipped only where a policy says so and none of them refuses."""
+    damaged = {d["damaged"] for d in said if "damaged" in d}
+    return RegistryDemands(skip_damaged=damaged == {"skip"}, signed=any(d.get("signed", False) for d in said))
 
 
 def _load(
     source: str, by: _File | None, chain: tuple[str, ...]
-) -> tuple[dict[str, RuleConfig], list[Waiver], list[str], _File]:
+) -> tuple[dict[str, RuleConfig], list[Waiver], list[str], list[Mapping[str, Any]], _File]:
     file = _read(source, by)
     if file.name in chain or len(chain) >= MAX_EXTENDS:
         fault = "extends itself" if file.name in chain else f"extends more than {MAX_EXTENDS} files deep"
@@ -80,14 +87,16 @@ def _load(
     rules: dict[str, RuleConfig] = {}
     waivers: list[Waiver] = []
     digests: list[str] = []
+    demands: list[Mapping[str, Any]] = [file.plain.get("registries") or {}]
     for parent in (extends,) if isinstance(extends, str) else extends:
-        inherited, theirs, theirs_digests, _ = _load(parent, file, (*chain, file.name))
+        inherited, theirs, theirs_digests, theirs_demands, _ = _load(parent, file, (*chain, file.name))
         rules.update(inherited)
         waivers += theirs
         digests += theirs_digests
+        demands += theirs_demands
     rules.update({rule.id: rule for rule in _rules(file)})
     waivers += _waivers(file)
-    return rules, waivers, [*digests, sha256(file.data).hexdigest()], file
+    return rules, waivers, [*digests, sha256(file.data).hexdigest()], demands, file
 
 
 def _read(source: str, by: _File | None) -> _File:

@@ -37,6 +37,23 @@ def policy_schema() -> dict[str, Any]:
                 "oneOf": [source, {"type": "array", "items": source, "minItems": 1}],
             },
             "undecided": {**_UNDECIDED, "default": "fail"},
+            "registries": {
+                "description": "What is asked of registries; of an extended policy, the stricter demand holds.",
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "damaged": {
+                        "title": "What an entry that cannot be believed means",
+                        "description": "fail: the run ends (default); skip: the entry is left out, and the report lists it.",
+                        "enum": ["fail", "skip"],
+                    },
+                    "signed": {
+                        "title": "Registries must be signed",
+                        "description": "Whether every registry of --registry must carry a signature by a --registry-key.",
+                        "type": "boolean",
+                    },
+                },
+            },
             "rules": {"type": "array", "items": {"oneOf": [_rule_schema(r.kind) for r in RULES]}},
             "waivers": {"type": "array", "items": _waiver_schema()},
         },

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from provenance_gate.artifact.interface import Artifact, NotMeasured
+from provenance_gate.fingerprint.interface import Subject
+from provenance_gate.lineage.families import Family
 from provenance_gate.lineage.interface import ONE_BASE, Ancestor, Lineage
 from provenance_gate.lineage.merges.interface import Merge
 from provenance_gate.policy.interface import Finding, Policy, Verdict
@@ -62,6 +64,54 @@ class Report:
     verdict: Verdict
     exit_code: int
     timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NominatedOnly:
+    """A model that something else than weights points to. It was not measured, and is no match."""
+
+    id: str
+    reasons: tuple[str, ...]
+    absent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What `scan` found.
+
+    Attributes
+    ----------
+    matches
+        Models that the artifact descends from by its weights, the nearest first.
+    unclear
+        Related models below the least score: grafts, a shared start, evidence that does not decide.
+    contradicted
+        Bases that the artifact declares and that its weights are independent of.
+    nominated
+        Models that were not measured, the likeliest first.
+    reasons
+        Why a model was looked at, by id.
+    families
+        The matches as trees.
+    stored, records
+        How many stored fingerprints and catalog records were searched.
+    damaged
+        Entries that could not be read, where that was allowed.
+    """
+
+    artifact: Artifact | Subject
+    matches: Sequence[Lineage]
+    unclear: Sequence[Lineage]
+    contradicted: Sequence[Lineage]
+    nominated: Sequence[NominatedOnly]
+    reasons: Mapping[str, str]
+    families: Sequence[Family]
+    merge: Merge | NotMeasured
+    ancestry: Sequence[Ancestor]
+    stored: int
+    records: int
+    damaged: Sequence[str]
+    cost: ReadingCost
 
 
 @dataclass(frozen=True, slots=True)

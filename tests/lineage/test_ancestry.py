@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from provenance_gate.artifact.interface import BaseClaim, Claims, ClaimSource, LicenseClaim, NotMeasured
@@ -32,6 +32,7 @@ class Facts:
     publisher: str | None = "publisher"
     aliases: tuple[str, ...] = ()
     via: tuple[str, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 def claim(model_id: str) -> BaseClaim:

@@ -66,7 +66,7 @@ class DeclaredBase:
             claims.setdefault(claim.id.casefold(), claim)
         if not claims:
             return (_undeclared(options),)
-        return tuple(_judge_claim(claim, options, subject.lineages) for claim in claims.values())
+        return tuple(_judge_claim(claim, options, subject) for claim in claims.values())
 
 
 def _min_score(options: Mapping[str, Any]) -> float:
@@ -81,14 +81,15 @@ def _undeclared(options: Mapping[str, Any]) -> Outcome:
     return Outcome(Status.PASS, "no declared base", f"{message}, so there is no claim to test")
 
 
-def _judge_claim(claim: BaseClaim, options: Mapping[str, Any], lineages: Sequence[Lineage]) -> Outcome:
-    tested = [x for x in lineages if any(same_id(named.id, claim.id) for named in x.claims)]
+def _judge_claim(claim: BaseClaim, options: Mapping[str, Any], subject: Subject) -> Outcome:
+    tested = [x for x in subject.lineages if any(same_id(named.id, claim.id) for named in x.claims)]
     if not tested:
-        name = shown(claim.id)
+        name, why = shown(claim.id), subject.untested.get(claim.id)
         return Outcome(
             Status.UNDECIDED,
             exact(claim.id),
-            f"{place(claim.source)} declares {name}, but the weights of {name} were not at hand",
+            f"{place(claim.source)} declares {name}, but the weights of {name} were not at hand"
+            + (f": {shown(why)}" if why else ""),
             f"give --base {name}=PATH, or a registry that knows {name}",
             location=claim.source,
         )

@@ -19,8 +19,9 @@ _DEPENDENT: Final = frozenset({Relation.DERIVED, Relation.PARTIAL})
 class UndisclosedBase:
     """No tested model that the artifact leaves undeclared may turn out to be its base.
 
-    Candidates are all bases that were compared (given with `--base`, or nominated from a registry) and that no claim of the
-    artifact names. An ancestor of a declared base, as the catalog knows it, is disclosed with that base.
+    Candidates are all bases that were compared (given with `--base`, or found in a registry) and that no claim of the
+    artifact names. An ancestor of a declared base, as the catalog knows it, is disclosed with that base; so are siblings and
+    unrecorded ancestors of a declared base that a search turns up, being further from the artifact than that base.
 
     - fail: the lineage score of a candidate reaches `max_score`, some components come from it, or the artifact was mixed with
       a tenth of it or more;
@@ -63,9 +64,9 @@ class UndisclosedBase:
 
     def evaluate(self, options: Mapping[str, Any], subject: Subject) -> Sequence[Outcome]:
         """One outcome per candidate that does not pass, or a single one that sums up."""
-        candidates = [x for x in subject.lineages if not x.claims and not _is_disclosed(x.base.id, subject)]
+        candidates = [x for x in subject.lineages if not (x.claims or x.kin_of or _is_disclosed(x.base.id, subject))]
         if not candidates:
-            return (_untested(options),)
+            return (_untested(options, subject.searched),)
         outcomes = [_judge(candidate, _max_score(options)) for candidate in candidates]
         open_ones = tuple(outcome for outcome in outcomes if outcome is not None)
         names = first_few(x.base.id for x in candidates)
@@ -90,7 +91,11 @@ def _is_disclosed(base: str, subject: Subject) -> bool:
     return False
 
 
-def _untested(options: Mapping[str, Any]) -> Outcome:
+def _untested(options: Mapping[str, Any], searched: int) -> Outcome:
+    if searched:
+        return Outcome(
+            Status.PASS, "no undeclared base", f"none of the {searched} models that registries hold shows as a base"
+        )
     message = "no undeclared candidate was tested"
     if options.get("require_candidates", False):
         remedy = "give a registry with --registry, or candidates with --base"
