@@ -31,7 +31,7 @@ def one_line(text: str, limit: int = 300) -> str:
     name from an artifact can neither move a cursor, break a line nor reverse what a person reads.
     """
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else _escaped(c) for c in shown)
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in shown)
 
 
 def _escaped(character: str) -> str:

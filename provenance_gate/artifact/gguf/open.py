@@ -26,7 +26,6 @@ from provenance_gate.artifact.ranges import RangeSource
 from provenance_gate.errors import ArtifactError, MalformedFileError, one_line
 
 _PART: Final = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
-_ASIDE: Final = re.compile(r"mmproj|imatrix")
 _MAX_PARTS: Final = 1000
 _SPLIT: Final = frozenset({"split.no", "split.count", "split.tensors.count"})
 
