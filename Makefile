@@ -39,6 +39,8 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/check_cost.py
 	$(BIN)/python benchmarks/formats.py
 	$(BIN)/python benchmarks/hub.py
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.scan
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .coverage

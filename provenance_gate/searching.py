@@ -36,6 +36,8 @@ from provenance_gate.registry.nominate import (
 
 MOST_COMPARED = 32
 """Stored fingerprints that are opened in one search, some tens of milliseconds each."""
+MOST_HITS = 256
+"""Models a part that sketches bring up: among a million with a thousand near misses each, all relatives of correlation 0.3."""
 FEW = 24
 """A registry of at most so many fingerprints is compared as a whole."""
 MOST_READ = 3
@@ -163,7 +165,7 @@ class Searcher:
             sketches = ((e.id, e.sketch) for e in self.registries.entries() if e.sketch is not None)
             self._index = CompactIndex.from_sketches(sketches)
         for index in (self._index, *self.indexes):
-            for hit in index.search(sketch):
+            for hit in index.search(sketch, MOST_HITS):
                 reason = _reason(hit)
                 if reason is not None:
                     into.add(hit.id, reason)

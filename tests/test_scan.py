@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import provenance_gate
 from provenance_gate.building import add
 from provenance_gate.cli import main
 from provenance_gate.reading import Reading
+from provenance_gate.registry.layers import open_registries
 from provenance_gate.registry.records import Given
 from provenance_gate.report.json_report import load_schema
 from tests.disguises import reorder_neurons
@@ -137,13 +139,67 @@ def test_a_claim_that_nobody_can_measure_is_nominated_and_no_match(
     assert "offline" in nominee["not_measured"]
 
 
+def test_an_index_nominates_and_never_matches(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = tmp_path / "known.index"
+    run(["registry", "export", str(place / "registry"), str(index)], capsys)
+    artifact = write_model(tmp_path / "m", further(OTHER, 0.1, 3))
+    found = json.loads(run(["scan", str(artifact), "--index", str(index), "--offline", "--format", "json"], capsys))
+    assert found["matches"] == []
+    assert found["nominated"][0]["id"] == "org/other"
+    assert "sketches agree" in found["nominated"][0]["reasons"][0]
+
+
+def test_an_index_that_was_cut_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = tmp_path / "known.index"
+    run(["registry", "export", str(place / "registry"), str(index)], capsys)
+    index.write_bytes(index.read_bytes()[:-7])
+    artifact = write_model(tmp_path / "m", OTHER)
+    assert run(["scan", str(artifact), "--index", str(index), "--offline"], capsys, 3) == ""
+
+
+def test_a_damaged_fingerprint_ends_the_run_unless_the_policy_allows_to_skip_it(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / "registry"
+    shutil.copytree(place / "registry", registry)
+    entries = {e.id: e for e in open_registries([str(registry)]).entries()}
+    stored = entries["org/bystander-0"].fingerprint
+    assert stored is not None
+    (damaged,) = registry.rglob(stored.sha256)
+    damaged.write_bytes(b"\0" * stored.size)
+    artifact = write_model(tmp_path / "m", further(OTHER, 0.1, 3), base="org/other")
+    arguments = ["check", str(artifact), "--registry", str(registry), "--offline"]
+    run(arguments, capsys, 3)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nextends: builtin:baseline\nregistries: {damaged: skip}\n")
+    run([*arguments, "--policy", str(policy)], capsys, 0)
+    strict = tmp_path / "strict.yaml"
+    strict.write_text("version: 1\nextends: policy.yaml\nregistries: {damaged: fail}\n")
+    run([*arguments, "--policy", str(strict)], capsys, 3)
+
+
+def test_a_policy_may_ask_for_signed_registries(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nextends: builtin:baseline\nregistries: {signed: true}\n")
+    artifact = write_model(tmp_path / "m", further(OTHER, 0.1, 3), base="org/other")
+    arguments = ["check", str(artifact), "--registry", str(place / "registry"), "--offline", "--policy", str(policy)]
+    run(arguments, capsys, 2)
+    key = tmp_path / "key.pem"
+    key.write_text("no key")
+    run([*arguments, "--registry-key", str(key)], capsys, 3)
+
+
 def test_the_license_of_the_root_comes_along(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = scanned(write_model(tmp_path / "m", further(INSTRUCT, 0.1, 3)), place, capsys)
     terms = {a["id"]: [t["id"] for t in a["licenses"]] for a in found["ancestry"]}
     assert terms["org/base"] == ["CC-BY-NC-4.0"]
 
 
-def test_the_least_score_of_a_match_is_the_users(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_least_score_of_a_match_is_the_users(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     artifact = write_model(tmp_path / "m", further(OTHER, 0.1, 3))
     found = scanned(artifact, place, capsys, "--min-score", "1.0")
     assert found["matches"] == []
