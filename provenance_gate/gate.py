@@ -26,8 +26,8 @@ from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.spot import measure_spot
 from provenance_gate.lineage.ancestry import Sources, ancestry
 from provenance_gate.lineage.compare import compare as compare_fingerprints
-from provenance_gate.lineage.interface import INDEPENDENT_SCORE, BaseRef, Lineage, Relation
-from provenance_gate.lineage.parents import mixed
+from provenance_gate.lineage.interface import INDEPENDENT_SCORE, ONE_BASE, BaseRef, Lineage, Relation
+from provenance_gate.lineage.parents import is_mix, mixed
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
 from provenance_gate.policy.interface import FailOn, Policy, Verdict
@@ -111,6 +111,8 @@ class Gate:
         compared += [(one.lineage, one.base.fingerprint) for one in search.found]
         lineages, merge = mixed(ours.fingerprint, [x for x, _ in compared], [f for _, f in compared])
         lineages = with_kin(lineages, [f for _, f in compared], len(tested), merge)
+        # Of models that a search turned up only a real mix is worth a line; who names several bases wants to know in any case.
+        merge = merge if len(tested) > 1 or is_mix(merge) else ONE_BASE
         lineages = tuple(sorted(lineages, key=_by_score))
         nodes = ancestry(artifact.name, artifact.claims, lineages, _facts_of(candidates.searcher.registries, compared))
         subject = policy_types.Subject(

@@ -102,6 +102,8 @@ class Searcher:
         """
         entries = {e.id.casefold(): e for e in self.registries.entries()}
         stored = sum(e.fingerprint is not None for e in entries.values())
+        if not stored and read < 1:
+            return Search((), (), 0, len(self.registries.catalog.records()))
         passed = {i.casefold() for i in known}
         nominees = [n for n in self._nominees(ours, entries.values(), stored) if n.id.casefold() not in passed]
         measured: dict[str, Found | Unmeasured] = {}

@@ -259,6 +259,16 @@ def test_check_passes_the_children_of_a_declared_base(
     assert answers(found)["PG202"] == "pass"
     kin = {x["base"]["id"]: x.get("kin_of") for x in found["lineages"]}
     assert kin == {"org/base": None, "org/instruct": "org/base"}
+    assert "org/instruct" in next(f["message"] for f in found["findings"] if f["number"] == "PG202")
+
+
+def test_a_relative_is_no_ancestor_in_the_bom(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bom = tmp_path / "bom.json"
+    checked(write_model(tmp_path / "m", further(BASE, 0.1, 3), base="org/base"), place, capsys, 0, "--bom", str(bom))
+    model = json.loads(bom.read_text())["components"][0]
+    assert [a["name"] for a in model["pedigree"]["ancestors"]] == ["base"]
+    ancestors = [p["value"] for p in model["properties"] if p["name"] == "provenance-gate:lineage:ancestor"]
+    assert ancestors == ["pkg:huggingface/org/base"]
 
 
 def test_check_sees_an_undeclared_step_between_the_artifact_and_its_declared_base(

@@ -66,7 +66,7 @@ class UndisclosedBase:
         """One outcome per candidate that does not pass, or a single one that sums up."""
         candidates = [x for x in subject.lineages if not (x.claims or x.kin_of or _is_disclosed(x.base.id, subject))]
         if not candidates:
-            return (_untested(options, subject.searched),)
+            return (_untested(options, subject),)
         outcomes = [_judge(candidate, _max_score(options)) for candidate in candidates]
         open_ones = tuple(outcome for outcome in outcomes if outcome is not None)
         names = first_few(x.base.id for x in candidates)
@@ -91,11 +91,12 @@ def _is_disclosed(base: str, subject: Subject) -> bool:
     return False
 
 
-def _untested(options: Mapping[str, Any], searched: int) -> Outcome:
-    if searched:
-        return Outcome(
-            Status.PASS, "no undeclared base", f"none of the {searched} models that registries hold shows as a base"
-        )
+def _untested(options: Mapping[str, Any], subject: Subject) -> Outcome:
+    if subject.searched:
+        message = f"none of the {subject.searched} models that registries hold shows as an undeclared base"
+        kin = [x.base.id for x in subject.lineages if x.kin_of]
+        message += f"; relatives of a declared base: {first_few(kin)}" if kin else ""
+        return Outcome(Status.PASS, "no undeclared base", message)
     message = "no undeclared candidate was tested"
     if options.get("require_candidates", False):
         remedy = "give a registry with --registry, or candidates with --base"

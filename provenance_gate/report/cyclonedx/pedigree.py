@@ -115,7 +115,8 @@ def collect_parents(result: ArtifactResult) -> list[Parent]:
             parents.append(Parent(node.id, () if lineage is None else lineage.claims, lineage, node))
             listed.add(node.id)
     listed |= _attach_grandparents(parents, result.ancestry, lineages)
-    for lineage in result.lineages:
+    # A relative of a declared base is no ancestor; it stays among what was tested.
+    for lineage in (x for x in result.lineages if x.kin_of is None):
         model = lineage.base.id
         if model not in listed and (_is_shown(lineage) or lineage.claims):
             parents.append(Parent(model, lineage.claims, lineage, nodes.get(model)))
