@@ -44,7 +44,7 @@ from provenance_gate.reading import (
 )
 from provenance_gate.registry.layers import Registries, open_registries
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
-from provenance_gate.searching import DESCENT, NOTHING_SEARCHED, Search, Searcher, is_related, with_kin
+from provenance_gate.searching import DESCENT, NOTHING_SEARCHED, Search, Searcher, says_something, unsettled, with_kin
 
 SPOT_SHARE = 0.5
 """Least share of the inheritance in the standard rows that the spot-check rows must show. Both estimate the same share of
@@ -142,7 +142,8 @@ class Gate:
         if self.reading.max_tier < SAMPLED_ROWS:
             return NOTHING_SEARCHED
         search = searcher.search(ours, known=[x.base.id for x, _ in compared], read=0)
-        found = tuple(f for f in search.found if is_related(f.lineage) and not _is_itself(f.lineage, ours))
+        settled = (unsettled(f) for f in search.found)
+        found = tuple(f for f in settled if says_something(f.lineage) and not _is_itself(f.lineage, ours))
         return replace(search, found=found)
 
     def _formats(self, opened: OpenedArtifact, ours: Fingerprint) -> tuple[policy_types.FormatAgreement, ...]:

@@ -17,7 +17,7 @@ from provenance_gate.registry.compact_index import CompactIndex
 from provenance_gate.registry.layers import Registries
 from provenance_gate.registry.nominate import shown_reasons
 from provenance_gate.report.interface import NominatedOnly, ReadingCost, Scan
-from provenance_gate.searching import DESCENT, Found, Searcher, Unmeasured, is_related, share_between
+from provenance_gate.searching import DESCENT, Found, Searcher, Unmeasured, is_related, share_between, unsettled
 
 TOP = 10
 MOST_IN_TREE = 12
@@ -60,6 +60,7 @@ def scan_model(ours: Model, searcher: Searcher, *, top: int = TOP, min_score: fl
     registries = searcher.registries
     search = searcher.search(ours)
     related = [f for f in search.found if is_related(f.lineage)]
+    open_ones = [u for f in search.found if not is_related(f.lineage) and (u := unsettled(f)) is not f]
     lineages, merge = mixed(ours.fingerprint, [f.lineage for f in related], [f.base.fingerprint for f in related])
     related = [replace(f, lineage=x) for f, x in zip(related, lineages, strict=True)]
     if not is_mix(merge):
@@ -85,7 +86,7 @@ def scan_model(ours: Model, searcher: Searcher, *, top: int = TOP, min_score: fl
         matches=tuple(f.lineage for f in matches[:top]),
         unclear=tuple(f.lineage for f in unclear[:top]),
         contradicted=tuple(denied[:top]),
-        nominated=tuple(_nominated(u) for u in search.unmeasured[:top]),
+        nominated=tuple([*map(_open, open_ones), *map(_nominated, search.unmeasured)][:top]),
         reasons={f.lineage.base.id: shown_reasons(f.nominee) for f in related},
         families=trees,
         merge=merge,
@@ -144,6 +145,10 @@ def _is_ancestor(lineage: Lineage, trees: Sequence[Family]) -> bool:
     relatives = {i for tree in trees for i in tree.relatives}
     mixed_in = isinstance(lineage.mixing_weight, float) and lineage.mixing_weight >= 0.1
     return lineage.base.id not in relatives or mixed_in
+
+
+def _open(found: Found) -> NominatedOnly:
+    return NominatedOnly(found.nominee.id, tuple(r.text for r in found.nominee.reasons), found.lineage.reason)
 
 
 def _nominated(unmeasured: Unmeasured) -> NominatedOnly:

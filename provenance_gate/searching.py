@@ -48,6 +48,7 @@ LEAST_SHARE = 0.1
 _RELATED = DESCENT | {Relation.PARTIAL, Relation.SHARED_INITIALIZATION}
 _REFUSED = NotMeasured("no weights of it are stored, and no place is known or reachable to read them from")
 
+_ONLY_WEIGHTS = "only the weights of this model can tell"
 _DAMAGED = NotMeasured("its stored fingerprint is damaged")
 
 
@@ -243,6 +244,27 @@ def is_related(lineage: Lineage) -> bool:
     )
 
 
+def says_something(lineage: Lineage) -> bool:
+    """Related, or made undecided by `unsettled`."""
+    return is_related(lineage) or (lineage.relation is Relation.UNDECIDED and lineage.reason.endswith(_ONLY_WEIGHTS))
+
+
+def unsettled(found: Found) -> Found:
+    """A model that stored rows do not show, although embeddings or whole tensors agree: undecided, and not independent.
+
+    Another width or a disguise looks like that, and only the weights of the model tell. So does a body of its own on a borrowed
+    table, where that was trained beyond recognition.
+    """
+    lineage, grounds = found.lineage, {r.ground: r for r in reversed(found.nominee.reasons)}
+    strong = grounds.get(Ground.CONTENT) or grounds.get(Ground.GEOMETRY)
+    if strong is None or found.base.opened is not None or is_related(lineage):
+        return found
+    reason = f"{strong.text}, the stored rows do not ({lineage.reason}): {_ONLY_WEIGHTS}"
+    return replace(
+        found, lineage=replace(lineage, relation=Relation.UNDECIDED, kinds=(), score=NotMeasured(reason), reason=reason)
+    )
+
+
 def share_between(one: Fingerprint, other: Fingerprint) -> float | None:
     """The share of variance that two known models have in common, in [0, 1]; None when unrelated or not comparable."""
     lineage = compare_fingerprints(one, other, BaseRef(other.subject.name, ""))
@@ -271,6 +293,9 @@ def _nearer(
     lineage: Lineage, base: Fingerprint, named: Sequence[tuple[Lineage, Fingerprint]], *, mixed: bool
 ) -> str | None:
     ours, share = lineage.inheritance, lineage.mixing_weight
+    if isinstance(lineage.score, NotMeasured):
+        # Not comparable by stored rows: its relation to the base that was named is all that can be said.
+        return next((x.base.id for x, f in named if share_between(base, f) is not None), None)
     if lineage.relation not in DESCENT or not isinstance(ours, float):
         return None
     if mixed and isinstance(share, float) and share >= LEAST_SHARE:

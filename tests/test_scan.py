@@ -18,7 +18,7 @@ from provenance_gate.reading import Reading
 from provenance_gate.registry.layers import open_registries
 from provenance_gate.registry.records import Given
 from provenance_gate.report.json_report import load_schema
-from tests.disguises import reorder_neurons
+from tests.disguises import all_together, reorder_neurons
 from tests.models import Tensors, llama, noisy, write_model
 
 
@@ -306,3 +306,33 @@ def test_the_schemas_of_scan_check_and_compare_say_the_same_of_shared_parts() ->
     scan, *others = (load_schema(name)["$defs"] for name in ("scan", "check", "compare"))
     for other in others:
         assert {k: v for k, v in scan.items() if k in other} == {k: v for k, v in other.items() if k in scan}
+
+
+def stored_only(place: Path, tmp_path: Path) -> Path:
+    """The registry, with no place to read weights from."""
+    for name in ("org/base", "org/other"):
+        add(str(tmp_path / "stored"), str(place / name), Given(name, "mit", (), "elsewhere://x"), Reading())
+    return tmp_path / "stored"
+
+
+def test_a_disguise_that_stored_rows_cannot_undo_is_nominated_and_undecided(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = stored_only(place, tmp_path)
+    artifact = write_model(tmp_path / "m", all_together(BASE, np.random.default_rng(5)))
+    arguments = [str(artifact), "--registry", str(registry), "--offline", "--format", "json"]
+    found = json.loads(run(["scan", *arguments], capsys))
+    assert found["matches"] == []
+    assert found["nominated"][0]["id"] == "org/base"
+    assert "only the weights" in found["nominated"][0]["not_measured"]
+    judged = json.loads(run(["check", *arguments], capsys, 1))
+    assert answers(judged)["PG202"] == "undecided"
+
+
+def test_a_stranger_is_not_undecided_for_want_of_weights(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = stored_only(place, tmp_path)
+    artifact = write_model(tmp_path / "m", llama(99))
+    arguments = ["check", str(artifact), "--registry", str(registry), "--offline", "--format", "json"]
+    assert answers(json.loads(run(arguments, capsys)))["PG202"] == "pass"
