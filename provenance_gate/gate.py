@@ -105,7 +105,9 @@ class Gate:
         digest = manifest_sha256(artifact.files)
         if isinstance(digest, NotMeasured):
             raise ArtifactError(f"{source}: {digest.reason}")
-        tested, untested = candidates.of(artifact.claims)
+        # Below sampled rows no rule can rest on a base: none is looked up that nobody gave.
+        asked = self.bases or self.reading.max_tier >= SAMPLED_ROWS
+        tested, untested = candidates.of(artifact.claims) if asked else ((), {})
         compared = [(self._lineage(one, ours, digest), one.model.fingerprint) for one in tested]
         search = self._search(candidates.searcher, ours, compared)
         compared += [(one.lineage, one.base.fingerprint) for one in search.found]
@@ -153,8 +155,6 @@ class Gate:
             agreement: Lineage | NotMeasured
             if isinstance(other.artifact, NotMeasured):
                 agreement = other.artifact
-            elif self.reading.max_tier < SAMPLED_ROWS:
-                continue
             else:
                 agreement = self._agreement(other.artifact, ours, BaseRef(opened.artifact.name, opened.store.location))
             found.append(policy_types.FormatAgreement(other.name, agreement))
@@ -162,7 +162,8 @@ class Gate:
 
     def _agreement(self, other: Artifact, ours: Fingerprint, ref: BaseRef) -> Lineage | NotMeasured:
         try:
-            rows = measure(other, exact=self.reading.exact, jobs=self.reading.jobs)
+            reading = self.reading
+            rows = measure(other, exact=reading.exact, jobs=reading.jobs, max_tier=reading.max_tier)
         except ArtifactError as error:
             # One copy in a packing without a reader says nothing of the model that was measured.
             return NotMeasured(str(error))

@@ -15,8 +15,11 @@ import provenance_gate
 from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
 from provenance_gate.errors import ArtifactError
+from provenance_gate.gate import Gate
 from provenance_gate.lineage.interface import Relation
 from provenance_gate.policy.interface import Status
+from provenance_gate.policy.load import load_policy
+from provenance_gate.reading import Reading
 from tests.artifact.gguf import build as gguf_file
 from tests.formats import native, torch_bytes, write_gguf, write_torch
 from tests.models import HEADS, Tensors, config, llama, noisy, write_model, write_shards
@@ -270,3 +273,12 @@ def test_a_variant_of_a_checkpoint_alone_is_the_model(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config()))
     (folder / "pytorch_model.fp16.bin").write_bytes(torch_bytes(llama(1)))
     assert measured(open_artifact(folder)) == {"pytorch_model.fp16.bin"}
+
+
+def test_two_formats_are_undecided_while_no_weights_are_read(tmp_path: Path) -> None:
+    """Below the tier that reads rows nobody knows whether the copies are one model: no pass."""
+    folder = write_model(tmp_path / "m", llama(1))
+    save_file(llama(2), folder / "model.fp16.safetensors")
+    gate = Gate(load_policy("builtin:baseline"), reading=Reading(max_tier=1))
+    (found,) = [f for f in gate.run([str(folder)]).results[0].findings if f.number == "PG302"]
+    assert found.status is Status.UNDECIDED

@@ -19,7 +19,7 @@ def models_of_changed(files: Sequence[str]) -> tuple[str, ...]:
 
     A file belongs to the nearest folder above it that is a model folder: one with an adapter_config.json, a GGUF file, or a
     config.json that stands beside weights or names a model type. So a card can be checked before weights are there, and the
-    config.json or README.md of anything else is left alone. Folders above the working folder are not looked at.
+    config.json or README.md of anything else is left alone. For relative paths no folder above the working folder is looked at.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def models_of_changed(files: Sequence[str]) -> tuple[str, ...]:
 def _is_model(folder: Path) -> bool:
     try:
         names = {entry.name.lower() for entry in folder.iterdir()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         # A deleted file may have been the last of its folder.
         return False
     except OSError as error:

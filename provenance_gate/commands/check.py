@@ -32,7 +32,7 @@ from provenance_gate.errors import PolicyError, UsageError, one_line
     "--policy",
     default="builtin:baseline",
     show_default=True,
-    help="A policy file, or builtin:baseline, builtin:release, builtin:strict.",
+    help="A policy file, or builtin:baseline, builtin:metadata, builtin:release, builtin:strict.",
 )
 @click.option("--policy-sha256", help="Refuse any policy but the one with this digest (see policy explain).")
 @click.option(
@@ -69,6 +69,7 @@ from provenance_gate.errors import PolicyError, UsageError, one_line
 @click.option("--strict", is_flag=True, help="Short for --fail-on warning.")
 @click.option("--exit-zero", is_flag=True, help="Exit 0 where it would be 1. Never hides 2 or 3.")
 @click.option("-r", "--recursive", is_flag=True, help="Check every model folder below the given paths.")
+@click.option("--changed", is_flag=True, help="The arguments are changed files: check each model that holds one of them, once.")
 @click.option("--allow-empty", is_flag=True, help="Exit 0 when there is no model at all.")
 @reading_options
 @output_options
@@ -87,6 +88,7 @@ def check(
     strict: bool,
     exit_zero: bool,
     recursive: bool,
+    changed: bool,
     allow_empty: bool,
     output: Path | None,
     verbose: bool,
@@ -94,6 +96,7 @@ def check(
 ) -> int:
     """The gate: test what a model release claims against its weights, and judge by policy."""
     from provenance_gate.artifact.load import NoModelError
+    from provenance_gate.commands.changed import models_of_changed
     from provenance_gate.gate import Gate, find_artifacts
     from provenance_gate.policy.interface import FailOn
     from provenance_gate.policy.load import load_policy
@@ -107,6 +110,12 @@ def check(
     loaded = load_policy(policy)
     if policy_sha256 is not None and policy_sha256.lower() != loaded.sha256:
         raise PolicyError(f"has sha256 {loaded.sha256}, expected {one_line(policy_sha256, 80)}", file=loaded.file)
+    if changed:
+        artifacts, recursive = models_of_changed(artifacts), False
+        if not artifacts:
+            terminal.note("no model holds any of the changed files; nothing to check")
+            terminal.close()
+            return 0
     if loaded.registries.signed and common["registries"] and not common["registry_keys"]:
         raise UsageError("the policy asks for signed registries: give the public key with --registry-key")
     reading = reading_of(common, terminal)

@@ -20,7 +20,7 @@ def policy_schema() -> dict[str, Any]:
     source = {
         "type": "string",
         "minLength": 1,
-        "description": "builtin:baseline, builtin:release, builtin:strict, or a file.",
+        "description": "builtin:baseline, builtin:metadata, builtin:release, builtin:strict, or a file.",
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

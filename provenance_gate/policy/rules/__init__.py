@@ -1,11 +1,12 @@
 """All rules. A new one is a file here, a line in `RULES` and a test file.
 
-Numbers are never reused: PG1xx license, PG2xx lineage, PG3xx integrity, PG9xx the gate itself (`policy.evaluate`).
+Numbers are never reused: PG1xx license, PG2xx lineage, PG3xx integrity, PG4xx metadata, PG9xx the gate itself (`policy.evaluate`).
 """
 
 from __future__ import annotations
 
 from provenance_gate.policy.interface import Rule
+from provenance_gate.policy.rules.consistent_claims import ConsistentClaims
 from provenance_gate.policy.rules.consistent_formats import ConsistentFormats
 from provenance_gate.policy.rules.declared_base import DeclaredBase
 from provenance_gate.policy.rules.format import FileFormat
@@ -24,4 +25,5 @@ RULES: tuple[Rule, ...] = (
     Origin(),
     FileFormat(),
     ConsistentFormats(),
+    ConsistentClaims(),
 )
