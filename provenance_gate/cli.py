@@ -75,7 +75,8 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    sys.stderr.write(f"provenance-gate: error: {message}\n")
+    # Build servers look for commands in a log, wherever they stand in a line.
+    sys.stderr.write(f"provenance-gate: error: {message.replace('##', '#' + chr(92) + 'u0023')}\n")
     return code
 
 

@@ -30,6 +30,7 @@ from provenance_gate.lineage.interface import INDEPENDENT_SCORE, ONE_BASE, BaseR
 from provenance_gate.lineage.parents import is_mix, mixed
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
+from provenance_gate.policy.baseline import Baseline, apply_baseline
 from provenance_gate.policy.interface import FailOn, Policy, Verdict
 from provenance_gate.reading import (
     BaseOption,
@@ -73,6 +74,8 @@ class Gate:
         Open registries, the shipped one among them; None: the shipped one alone.
     today
         Decides which waivers are valid (UTC).
+    baseline
+        Findings that were accepted before; None: none.
     """
 
     policy: Policy
@@ -81,6 +84,7 @@ class Gate:
     reading: Reading = field(default_factory=Reading)
     fail_on: FailOn = FailOn.ERROR
     today: date = field(default_factory=lambda: datetime.now(timezone.utc).date())
+    baseline: Baseline | None = None
 
     def run(self, sources: Sequence[str], *, timestamp: datetime | None = None) -> Report:
         """Check all artifacts; the worst verdict decides. Raises what the rooms raise; nothing is passed over."""
@@ -88,10 +92,20 @@ class Gate:
             raise UsageError("no artifact to check")
         searcher = Searcher(self.registries or open_registries(()), self.reading)
         candidates = Candidates(self.bases, searcher, self.reading)
-        results = tuple(self._check(source, candidates) for source in sources)
+        results = self._accepted(tuple(self._check(source, candidates) for source in sources))
         verdicts = {r.verdict for r in results}
         worst = next(v for v in (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS) if v in verdicts)
-        return Report(__version__, self.policy, results, worst, 0 if worst is Verdict.PASS else 1, timestamp)
+        code = 0 if worst is Verdict.PASS else 1
+        return Report(__version__, self.policy, results, worst, code, timestamp, self.fail_on)
+
+    def _accepted(self, results: tuple[ArtifactResult, ...]) -> tuple[ArtifactResult, ...]:
+        if self.baseline is None:
+            return results
+        judged = apply_baseline(self.baseline, [(r.artifact.name, r.findings) for r in results])
+        return tuple(
+            replace(r, findings=f, verdict=policy_room.verdict(f, self.fail_on))
+            for r, f in zip(results, judged, strict=True)
+        )
 
     def _check(self, source: str, candidates: Candidates) -> ArtifactResult:
         opened = open_artifact(open_store(source, self.reading.remote))
@@ -137,6 +151,7 @@ class Gate:
             findings=findings,
             verdict=policy_room.verdict(findings, self.fail_on),
             cost=ReadingCost(artifact.weight_bytes, opened.counter.bytes_read, opened.counter.requests),
+            source=source,
         )
 
     def _search(self, searcher: Searcher, ours: Model, compared: Sequence[tuple[Lineage, Fingerprint]]) -> Search:

@@ -20,12 +20,21 @@ from provenance_gate.commands.common import (
     registries_of,
     registry_options,
     report_options,
-    write_text,
 )
-from provenance_gate.errors import PolicyError, UsageError, one_line
+from provenance_gate.commands.places import model_folders, repository_paths
+from provenance_gate.commands.reports import (
+    render_reports,
+    report_file_options,
+    wanted_reports,
+    write_broken,
+    write_reports,
+)
+from provenance_gate.commands.settings import refuse_loosened, settings_option
+from provenance_gate.errors import PolicyError, ProvenanceGateError, UsageError, one_line
 
 
 @click.command()
+@settings_option
 @click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
 @click.option(
     "-p",
@@ -44,21 +53,16 @@ from provenance_gate.errors import PolicyError, UsageError, one_line
     help="Weights or fingerprint file of a base; repeatable.",
 )
 @registry_options
-@click.option(
-    "--report",
-    "reports",
-    multiple=True,
-    metavar="FORMAT=FILE",
-    help="Also write a report: human, json or cyclonedx; repeatable.",
-)
-@click.option("--bom", type=FILE, help="Short for --report cyclonedx=FILE.")
+@report_file_options
 @click.option(
     "--bom-version", type=click.Choice(["1.6", "1.7"]), default="1.6", show_default=True, help="CycloneDX version."
 )
-@click.option("--reproducible", is_flag=True, help="BOM without serial number and timestamp.")
+@click.option("--reproducible", is_flag=True, help="BOM without serial number and timestamp, no clock read.")
 @click.option(
-    "-f", "--format", "output_format", default="human", show_default=True, help="On stdout: human, json or cyclonedx."
+    "-f", "--format", "output_format", default="human", show_default=True, help="On stdout: any format of --report."
 )
+@click.option("--baseline", type=FILE, help="Accept the findings of this file; only new ones count.")
+@click.option("--write-baseline", type=FILE, help="Write what is open now to a new file for --baseline.")
 @click.option(
     "--fail-on",
     type=click.Choice(["error", "warning", "note", "never"]),
@@ -81,6 +85,10 @@ def check(
     bases: tuple[str, ...],
     reports: tuple[str, ...],
     bom: Path | None,
+    vsa: Path | None,
+    checksums: Path | None,
+    baseline: Path | None,
+    write_baseline: Path | None,
     bom_version: str,
     reproducible: bool,
     output_format: str,
@@ -98,14 +106,22 @@ def check(
     from provenance_gate.artifact.load import NoModelError
     from provenance_gate.commands.changed import models_of_changed
     from provenance_gate.gate import Gate, find_artifacts
+    from provenance_gate.policy import baseline as baselines
     from provenance_gate.policy.interface import FailOn
     from provenance_gate.policy.load import load_policy
     from provenance_gate.reading import BaseOption
     from provenance_gate.report import find_format
 
-    wanted = [_report_option(r) for r in reports] + ([("cyclonedx", bom)] if bom else [])
-    for name in (output_format, *(name for name, _ in wanted)):
-        find_format(name)
+    wanted = wanted_reports(reports, {"bom": bom, "vsa": vsa, "checksums": checksums})
+    find_format(output_format)
+    timestamp = _timestamp()
+    now = timestamp or (None if reproducible else datetime.now(timezone.utc))
+    if now is None and {output_format, *(name for name, _ in wanted)} & {"intoto", "vsa-predicate"}:
+        raise UsageError("--reproducible with a verification summary needs a time: set SOURCE_DATE_EPOCH")
+    if write_baseline is not None and write_baseline.exists():
+        raise UsageError(f"{write_baseline} exists: a baseline is never overwritten; remove it first")
+    if policy_sha256 is not None:
+        refuse_loosened(click.get_current_context())
     terminal = open_terminal(common)
     loaded = load_policy(policy)
     if policy_sha256 is not None and policy_sha256.lower() != loaded.sha256:
@@ -125,31 +141,37 @@ def check(
         registries=registries_of(common, reading, skip_damaged=loaded.registries.skip_damaged),
         reading=reading,
         fail_on=FailOn.WARNING if strict else FailOn(fail_on),
+        baseline=None if baseline is None else baselines.load_baseline(baseline),
     )
     try:
-        found = gate.run(find_artifacts(artifacts, recursive=recursive), timestamp=_timestamp())
+        found = gate.run(find_artifacts(artifacts, recursive=recursive), timestamp=timestamp)
     except NoModelError as error:
         if not allow_empty:
+            write_broken(wanted, str(error))
             raise
         terminal.note(f"{error}; nothing to check")
         return 0
+    except ProvenanceGateError as error:
+        write_broken(wanted, str(error))
+        raise
     finally:
         terminal.close()
-    form = {"verbose": verbose, "bom_version": bom_version, "reproducible": reproducible}
-    # All are rendered before any is written: a report that may not be written leaves none behind half done.
-    rendered = [(path, find_format(name).render(found, report_options(None, **form))) for name, path in wanted]
+    policies = {file for r in found.results for file in (f.policy_file for f in r.findings)} | {loaded.file}
+    form: dict[str, Any] = {
+        "verbose": verbose,
+        "bom_version": bom_version,
+        "reproducible": reproducible,
+        "now": now,
+        "repository_paths": repository_paths(sorted(policies)) | model_folders([r.source for r in found.results]),
+    }
+    rendered = render_reports(found, wanted, report_options(None, **form))
     text = find_format(output_format).render(found, report_options(None if output else terminal, **form))
-    for path, content in rendered:
-        write_text(path, content)
+    write_reports(rendered)
+    if write_baseline is not None:
+        count = baselines.write_baseline(write_baseline, [(r.artifact.name, r.findings) for r in found.results])
+        terminal.note(f"wrote {write_baseline}: {count} accepted findings")
     print_or_write(text, output)
     return 0 if exit_zero else found.exit_code
-
-
-def _report_option(text: str) -> tuple[str, Path]:
-    name, separator, path = text.partition("=")
-    if not separator or not name or not path:
-        raise UsageError(f"--report {text!r}: expected FORMAT=FILE")
-    return name, Path(path)
 
 
 def _timestamp() -> datetime | None:

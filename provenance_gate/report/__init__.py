@@ -35,6 +35,14 @@ FORMATS: tuple[ReportFormat, ...] = (
     LazyFormat("human", "human", "render_check"),
     LazyFormat("json", "json_report"),
     LazyFormat("cyclonedx", "cyclonedx"),
+    LazyFormat("sarif", "sarif"),
+    LazyFormat("junit", "junit"),
+    LazyFormat("codequality", "codequality"),
+    LazyFormat("markdown", "markdown"),
+    LazyFormat("github", "github"),
+    LazyFormat("intoto", "intoto"),
+    LazyFormat("vsa-predicate", "intoto", "render_predicate"),
+    LazyFormat("checksums", "checksums"),
 )
 
 

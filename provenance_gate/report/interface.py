@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from provenance_gate.fingerprint.interface import Subject
 from provenance_gate.lineage.families import Family
 from provenance_gate.lineage.interface import ONE_BASE, Ancestor, Lineage
 from provenance_gate.lineage.merges.interface import Merge
-from provenance_gate.policy.interface import Finding, Policy, Verdict
+from provenance_gate.policy.interface import FailOn, Finding, Policy, Verdict
 
 SIGNALS = (
     "mfi",
@@ -41,7 +41,9 @@ class ReadingCost:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactResult:
-    """One artifact's part of the report. `digest` is the manifest SHA-256 (over sorted `sha256  path` lines)."""
+    """One artifact's part of the report. `digest` is the manifest SHA-256 (over sorted `sha256  path` lines), `source` what it
+    was opened from, as the user wrote it.
+    """
 
     artifact: Artifact
     digest: str
@@ -52,11 +54,14 @@ class ArtifactResult:
     verdict: Verdict
     cost: ReadingCost
     merge: Merge | NotMeasured = ONE_BASE
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run. `timestamp` is passed in (SOURCE_DATE_EPOCH) or None; nothing here reads a clock."""
+    """One run. `timestamp` is passed in (SOURCE_DATE_EPOCH) or None; nothing here reads a clock. `fail_on` is what the verdict
+    was reached with.
+    """
 
     tool_version: str
     policy: Policy
@@ -64,6 +69,7 @@ class Report:
     verdict: Verdict
     exit_code: int
     timestamp: datetime | None = None
+    fail_on: FailOn = FailOn.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,12 @@ class ReportOptions:
         Who runs the gate; named as the assessor. Empty: not said.
     attestation_url
         Where the verdict file of the same run will lie; empty: no such file.
+    repository_paths
+        Where artifacts (their folders, by source) and policy files (by name) lie, relative to the root of the repository.
+    now
+        When the run was, for the one format that cannot do without a time; a report's own `timestamp` goes before it.
+    written
+        File names and SHA-256 (hex) of the other reports of the run, for the verification summary.
     """
 
     color: bool = False
@@ -141,6 +153,9 @@ class ReportOptions:
     release_version: str = ""
     organization: str = ""
     attestation_url: str = ""
+    repository_paths: Mapping[str, str] = field(default_factory=dict)
+    now: datetime | None = None
+    written: tuple[tuple[str, str], ...] = ()
 
 
 class ReportFormat(Protocol):

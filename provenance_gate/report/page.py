@@ -93,5 +93,9 @@ class Page:
 
 
 def clean(text: str) -> str:
-    """`text` as one printable line."""
-    return one_line(text, _TEXT_LIMIT)
+    """`text` as one printable line that no build server takes for a command.
+
+    GitHub acts on ``::name::`` where a line starts, which wrapping can bring about anywhere, and on ``##[name]`` in any place;
+    Azure Pipelines on ``##vso[...]``.
+    """
+    return one_line(text, _TEXT_LIMIT).replace("::", ":\\u003a").replace("##", "#\\u0023")

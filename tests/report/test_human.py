@@ -126,3 +126,11 @@ def assert_plain(text: str, width: int) -> None:
         assert cell_len(line) <= width
         assert line == line.rstrip()
         assert line.isprintable()
+
+
+def test_wrapping_brings_no_command_of_a_build_server_to_the_start_of_a_line() -> None:
+    for fill in range(100):
+        text = f"{'x' * fill} ::stop-commands::token ##[add-mask]a ##vso[task.setvariable variable=PATH]b"
+        report = build.report(replace(build.impostor_result(), findings=(replace(build.finding(), message=text),)))
+        shown = render_check(report, ReportOptions())
+        assert "##" not in shown and not any(line.lstrip().startswith("::") for line in shown.splitlines())
