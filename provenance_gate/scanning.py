@@ -71,6 +71,9 @@ def scan_model(ours: Model, searcher: Searcher, *, top: int = TOP, min_score: fl
     trees = family_trees(matches[:MOST_IN_TREE], registries.catalog)
     subject = ours.fingerprint.subject
     cards = {f.lineage.base.id: f.base.fingerprint.subject.claims for f in related}
+    if not is_mix(merge):
+        nearest = {tree.nearest for tree in trees}
+        matches.sort(key=lambda f: f.lineage.base.id not in nearest)
     near = [f.lineage for f in matches if _is_ancestor(f.lineage, trees)]
     denied = [f.lineage for f in search.found if f.lineage.claims and f.lineage.relation is Relation.INDEPENDENT]
     nodes = ancestry(
@@ -141,8 +144,8 @@ def recorded_ancestors(model_id: str, known: Mapping[str, Found], catalog: Catal
 
 
 def _is_ancestor(lineage: Lineage, trees: Sequence[Family]) -> bool:
-    """Not one of the siblings and other relatives; a parent of a mix is one, whatever the tree says."""
-    relatives = {i for tree in trees for i in tree.relatives}
+    """Not one of the siblings and other relatives; what could be a step in between counts, and so does a parent of a mix."""
+    relatives = {i for tree in trees for i in tree.relatives if i not in tree.unclear}
     mixed_in = isinstance(lineage.mixing_weight, float) and lineage.mixing_weight >= 0.1
     return lineage.base.id not in relatives or mixed_in
 

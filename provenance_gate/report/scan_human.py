@@ -84,8 +84,13 @@ def tree_lines(scan: Scan) -> list[str]:
             lines.append(f"{'   ' * max(depth - 1, 0)}{'└─ ' if depth else ''}{member}")
             depth += 1
         lines.append(f"{'   ' * (depth - 1)}└─ {scan.artifact.name} (this artifact)")
-        if family.relatives:
-            lines.append(f"relatives, direction not shown by weights: {', '.join(family.relatives)}")
+        if family.unclear:
+            lines.append(
+                f"nearer still, siblings that learned the same or steps in between: {', '.join(family.unclear)}"
+            )
+        others = [member for member in family.relatives if member not in family.unclear]
+        if others:
+            lines.append(f"relatives, direction not shown by weights: {', '.join(others)}")
         if family.root is None:
             lines.append("no record says where this family starts")
     return lines

@@ -61,4 +61,5 @@ def _family(family: Family) -> dict[str, Any]:
         "root": family.root,
         "line": list(family.line),
         "relatives": list(family.relatives),
+        "unclear": list(family.unclear),
     }

@@ -43,6 +43,17 @@ def test_the_second_hop_lies_between_the_artifact_and_the_root(change: float) ->
     assert bodies.found(["base", "instruct"], records) == (Family("instruct", ("base", "instruct"), "base", ()),)
 
 
+def test_a_sibling_that_learned_the_same_is_no_step_in_between() -> None:
+    bodies = Bodies()
+    bodies.root("base")
+    lesson = 0.1 * bodies.rng.standard_normal(SIZE)
+    bodies.values["sibling"] = bodies.values["base"] + lesson
+    bodies.values["artifact"] = bodies.values["base"] + lesson + 0.15 * bodies.rng.standard_normal(SIZE)
+    (family,) = bodies.found(["base", "sibling"], {"base": (), "sibling": ("base",)})
+    assert (family.nearest, family.line, family.root) == ("base", ("base",), "base")
+    assert family.unclear == family.relatives == ("sibling",)
+
+
 @pytest.mark.parametrize("change", [0.003, 0.03, 0.3])
 def test_a_sibling_is_a_relative_and_no_ancestor(change: float) -> None:
     bodies = Bodies()
