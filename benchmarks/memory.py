@@ -3,7 +3,8 @@
     python -m benchmarks.memory [--folder DIR] [--format NAME]... [--tokenizers]
 
 Each model is written (4.4 GB lie in DIR at most), compared, checked in processes of their own, and deleted. Budget: 400 MB
-resident whatever the format, and no more for hostile token lists (`--tokenizers`: those of GGUF headers, opened alone).
+resident whatever the format, and no more for hostile token lists (`--tokenizers`: in GGUF headers and
+tokenizer.json, opened alone).
 """
 
 from __future__ import annotations
@@ -93,18 +94,32 @@ def report(place: Path, name: str, kind: str, noise: float = 0.0) -> None:
 
 
 def report_tokenizers(place: Path) -> None:
+    from benchmarks.large_tokenizers import FILES, write_tokenizer
     from benchmarks.large_vocabularies import LISTS, write_list
 
-    print("| Token list | MB | peak MB | s (cpu) |")
-    print("| --- " * 4 + "|")
+    print("| Token list | MB | peak MB | s (cpu) | answer |")
+    print("| --- " * 5 + "|")
+    for name in FILES:
+        apart(write_tokenizer, place / "model", name)
+        report_tokenizer(f"tokenizer.json: {name}", place / "model", place / "model" / "tokenizer.json")
     for name in LISTS:
-        path = place / "model.gguf"
-        apart(write_list, path, name)
-        cost = measured([sys.executable, "-c", OPEN, str(path)])
-        print(
-            f"| {name} | {path.stat().st_size / 1e6:.0f} | {cost.peak_mb:.0f} | {cost.seconds:.2f} ({cost.cpu:.2f}) |",
-            flush=True,
-        )
+        apart(write_list, place / "model.gguf", name)
+        report_tokenizer(f"GGUF: {name}", place / "model.gguf", place / "model.gguf")
+
+
+def report_tokenizer(name: str, opened: Path, file: Path) -> None:
+    """One line of the table."""
+    cost = measured([sys.executable, "-c", OPEN, str(opened)])
+    lines = cost.output.strip().splitlines()
+    answer = "read" if not lines and not cost.code else lines[-1].rpartition("Error: ")[2][:100]
+    cells = [
+        name,
+        f"{file.stat().st_size / 1e6:.0f}",
+        f"{cost.peak_mb:.0f}",
+        f"{cost.seconds:.2f} ({cost.cpu:.2f})",
+        answer,
+    ]
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -113,7 +128,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the models may lie; default: the system's temporary folder")
     parser.add_argument("--format", action="append", choices=FORMATS, metavar="NAME", help="by default all")
-    parser.add_argument("--tokenizers", action="store_true", help="token lists of GGUF files instead of models")
+    parser.add_argument(
+        "--tokenizers", action="store_true", help="token lists of GGUF files and tokenizer.json instead of models"
+    )
     options = parser.parse_args()
     print(f"machine: {machine()}; budget {BUDGET_MB} MB\n")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

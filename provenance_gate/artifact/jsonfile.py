@@ -33,7 +33,7 @@ class _RefusedJsonError(ValueError):
     """A hook refused a value; turned into a MalformedFileError where the file's name is known."""
 
 
-def load_json(data: bytes, name: str) -> object:
+def load_json(data: bytes, name: str, *, is_flat: bool = False) -> object:
     """The value that `data` holds: dict, list, str, int, float, bool or None.
 
     Parameters
@@ -42,6 +42,8 @@ def load_json(data: bytes, name: str) -> object:
         The whole file.
     name
         What messages call the file.
+    is_flat
+        Whether the caller has seen that nesting stays within `MAX_DEPTH`, so that it need not be looked at here.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def load_json(data: bytes, name: str) -> object:
         raise MalformedFileError(f"{name}: {e}") from e
     except RecursionError as e:
         raise MalformedFileError(f"{name}: nested deeper than {MAX_DEPTH} levels") from e
-    if _is_deeper_than(value, MAX_DEPTH):
+    if not is_flat and _is_deeper_than(value, MAX_DEPTH):
         raise MalformedFileError(f"{name}: nested deeper than {MAX_DEPTH} levels")
     if _SURROGATE_ESCAPE.search(text) is not None:
         try:

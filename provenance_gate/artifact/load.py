@@ -32,6 +32,7 @@ from provenance_gate.errors import ArtifactError
 
 _SMALL = 4 << 20
 _TOKENIZER = 64 << 20
+_TOKENIZER_CONFIG = 16 << 20
 _NOT_LOOKED_FOR = NotMeasured("no adapter was looked for")
 
 
@@ -160,7 +161,7 @@ def _tokenizer(
     settings = at_root.get("tokenizer_config.json")
     return parse_tokenizer(
         _small(store, at_root["tokenizer.json"], _TOKENIZER),
-        None if settings is None else _small(store, settings, _TOKENIZER),
+        None if settings is None else _small(store, settings, _TOKENIZER_CONFIG),
         None if isinstance(config, NotMeasured) else config,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import importlib.util
 import json
@@ -126,6 +125,14 @@ def test_the_vocabulary_digest_is_that_of_the_pairs_in_any_order() -> None:
     assert len({first, swapped, *cut}) == 4
 
 
+def test_tokens_of_one_id_enter_the_vocabulary_digest_by_their_text() -> None:
+    pairs = [("😀", 3), ("?", 1), ("\uffff", 3), ("a", 3), ("b", 0)]
+    ordered = sorted(pairs, key=lambda pair: (pair[1], pair[0]))
+    numbers = [[len(token) for token, _ in ordered], [token_id for _, token_id in ordered]]
+    text = b"".join(n.to_bytes(8, "little") for row in numbers for n in row) + "".join(t for t, _ in ordered).encode()
+    assert parse_tokenizer(wordlevel(dict(pairs)), None).vocabulary_sha256 == hashlib.sha256(text).hexdigest()
+
+
 def test_padding_truncation_and_post_processor_do_not_reach_the_anchors() -> None:
     template = [{"Sequence": {"id": "A", "type_id": 0}}]
     data = wordlevel(
@@ -170,10 +177,6 @@ DOUBLING = {"type": "Replace", "pattern": {"String": "e"}, "content": "e" * 100}
         {"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": [DOUBLING] * 15}] * 2},
         {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 60},
         {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "x" * 300}] * 3},
-        {
-            "type": "Precompiled",
-            "precompiled_charsmap": base64.b64encode(b"\x04\0\0\0" + b"\0" * 4 + b"x" * 70_000).decode(),
-        },
     ],
 )
 def test_a_normalizer_that_could_multiply_text_is_refused(normalizer: dict[str, Any]) -> None:
@@ -188,11 +191,10 @@ def test_ordinary_normalizers_are_not() -> None:
     assert facts.first_ids["the"] == 0
 
 
-def test_a_regular_expression_without_end_is_an_error_and_not_a_hang() -> None:
-    grow = {"type": "Replace", "pattern": {"String": "0"}, "content": "a" * 40}
-    split = {"type": "Split", "pattern": {"Regex": "(a*)*b|(a|aa)+$c"}, "behavior": "Isolated", "invert": False}
-    with pytest.raises(MalformedFileError, match="the tokenizers library failed"):
-        parse_tokenizer(wordlevel({"?": 0}, normalizer=grow, pre_tokenizer=split), None)
+def test_a_normalizer_by_a_regular_expression_without_end_is_an_error_and_not_a_hang() -> None:
+    step = {"type": "Replace", "pattern": {"Regex": "(a*)*b|(a|aa)+$c"}, "content": ""}
+    with pytest.raises(UnsafeFormatError, match="without reasonable end"):
+        parse_tokenizer(wordlevel({"?": 0}, normalizer=step), None)
 
 
 @pytest.mark.parametrize(
@@ -211,13 +213,19 @@ def test_a_regular_expression_without_end_is_an_error_and_not_a_hang() -> None:
         (tokenizer_json({"type": "Unigram", "vocab": [[1, 0.0]]}), "model.vocab[0]"),
         (bpe({"a": 0}, "a b"), "model.merges: expected a list"),  # type: ignore[arg-type]
         (bpe({"a": 0}, [["a"]]), "model.merges[0]: expected two strings"),
-        (bpe({"a": 0}, [["a", "b"]]), "refused by the tokenizers library"),
+        (bpe({"a": 0}, [["a", "b"]]), "model.merges: 'b' is in a rule, but not in model.vocab"),
+        (bpe({"a": 0, "b": 1}, ["a b"]), "model.merges: 'ab' is in a rule"),
+        (bpe({"a": 0}, ["a"]), "model.merges[0]: expected two strings"),
+        (wordlevel({"a": 0}, added_tokens=[{"id": 1, "content": "the"}]), "refused by the tokenizers library"),
+        (b'{"model": {"vocab": {"a": 0, "a": 1}}}', "key 'a' appears twice"),
+        (b'{"model": {"vocab": {"a": 0,}}}', "not JSON"),
+        (b'{"model": {"vocab": {}}, "model": {}}', "key 'model' appears twice"),
         (wordlevel({"a": 0}, added_tokens={}), "added_tokens: expected a list"),
         (wordlevel({"a": 0}, added_tokens=[1]), "added_tokens[0]"),
         (wordlevel({"a": 0}, added_tokens=[added(-1, "x")]), "added_tokens[0].id"),
         (wordlevel({"\ud800": 0}), "surrogate"),
         (tokenizer_json({"type": ["BPE"], "vocab": {"a": 0}}), "model.type: expected a short string"),
-        (wordlevel({"?": 0}, pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a"}}), "refused by"),
+        (wordlevel({"?": 0}, normalizer={"type": "Strip", "strip_left": 1}), "refused by"),
     ],
 )
 def test_a_malformed_file_names_the_field(data: bytes, words: str) -> None:
@@ -264,3 +272,15 @@ def test_any_mutation_is_read_or_refused(position: int, byte: int, removed: int)
         assert str(error).isprintable()
     else:
         assert facts.vocab_size > 0
+
+
+def test_only_what_is_needed_of_the_config_is_parsed() -> None:
+    # Ten thousand lists that nobody asks for, and a template that no string field could hold.
+    settings_json = (
+        b'{"x": [' + b",".join([b"[]"] * 10_000) + b'], "chat_template": "' + b"x" * 10**6 + b'", "unk_token": "?"}'
+    )
+    assert parse_tokenizer(wordlevel({"?": 0}), settings_json).special_ids["unk"] == 0
+    with pytest.raises(
+        MalformedFileError, match=r"^tokenizer_config\.json: unk_token: 70,002 bytes, at most 65,536 are read"
+    ):
+        parse_tokenizer(wordlevel({"?": 0}), b'{"unk_token": "' + b"x" * 70_000 + b'"}')

@@ -25,9 +25,8 @@ from provenance_gate.artifact.gguf.anchortokenizer import KINDS, first_ids_of, w
 from provenance_gate.artifact.gguf.merges import lines_of, merges_by_score, rules_of
 from provenance_gate.artifact.gguf.metadata import Metadata
 from provenance_gate.artifact.gguf.strings import NO_STRINGS, Strings
-from provenance_gate.artifact.gguf.tokenfacts import MergeRules, facts_of
 from provenance_gate.artifact.interface import NotMeasured, TokenizerFacts
-from provenance_gate.artifact.tokenizer import FIRST_MERGES
+from provenance_gate.artifact.tokenfacts import FIRST_MERGES, NO_MERGES, MergeRules, facts_of
 from provenance_gate.errors import ArtifactError, MalformedFileError, one_line
 
 _AT: Final = "tokenizer.ggml."
@@ -75,7 +74,7 @@ def read_vocabulary(metadata: Metadata) -> TokenizerFacts | NotMeasured:
     known = {
         name: None if token_id is None or token_id >= len(tokens) else token_id for name, token_id in special.items()
     }
-    return facts_of(KINDS[model], vocabulary, rules, known, first_ids)
+    return facts_of(None, KINDS[model], vocabulary, rules, known, first_ids)
 
 
 def _one_per_token(metadata: Metadata, name: str, count: int) -> NDArray[np.generic] | None:
@@ -116,13 +115,14 @@ def _rules(
     """All merge rules, and those that an anchor string can meet. Raises ArtifactError for one that no tokenizer could use."""
     wanted = wanted_pieces(model)
     if KINDS[model] != "BPE":
-        return MergeRules(0, (), ()), []
+        return NO_MERGES, []
     if not len(merges) and model != "gpt2":
         rebuilt = merges_by_score(tokens, vocabulary, scores)
         ids = [vocabulary[piece] for piece in wanted if piece in vocabulary]
         first = rules_of(rebuilt[:FIRST_MERGES], tokens)
-        rules = MergeRules(len(rebuilt), first, lines_of(rebuilt, tokens))
-        return rules, rules_of(rebuilt[np.isin(rebuilt[:, 0], ids)], tokens)
+        return MergeRules.of_lines(len(rebuilt), first, lines_of(rebuilt, tokens)), rules_of(
+            rebuilt[np.isin(rebuilt[:, 0], ids)], tokens
+        )
     few = []
     for number, rule in enumerate(merges):
         left, _, right = rule.partition(b" ")

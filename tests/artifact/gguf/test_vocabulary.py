@@ -251,6 +251,9 @@ def test_facts_are_those_of_the_whole_file(kind: str, pieces: list[str], data: s
         wanted = original({"type": "Unigram", "vocab": listing, "unk_id": 0}, pre_tokenizer=split)
         found = listed("t5", pieces, scores=floats(*scores), unknown_token_id=0)
     else:
+        # A continuation that begins with the mark of a word's start is lost on the way.
+        vocabulary = {p: n for n, p in enumerate(p for p in pieces if not p.startswith("##▁"))}
+        pieces = list(vocabulary)
         model = {"type": "WordPiece", "vocab": vocabulary, "unk_token": "<unk>", "continuing_subword_prefix": "##",
                  "max_input_chars_per_word": 100}  # fmt: skip
         bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
