@@ -5,7 +5,7 @@ artifact -> fingerprint -> (registry) -> lineage -> policy -> report
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
@@ -46,6 +46,8 @@ from provenance_gate.reading import (
 from provenance_gate.registry.layers import Registries, open_registries
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
 from provenance_gate.searching import DESCENT, NOTHING_SEARCHED, Search, Searcher, says_something, unsettled, with_kin
+from provenance_gate.signing.interface import Material
+from provenance_gate.signing.verify import check_signers, verify_rules
 
 SPOT_SHARE = 0.5
 """Least share of the inheritance in the standard rows that the spot-check rows must show. Both estimate the same share of
@@ -90,6 +92,7 @@ class Gate:
         """Check all artifacts; the worst verdict decides. Raises what the rooms raise; nothing is passed over."""
         if not sources:
             raise UsageError("no artifact to check")
+        check_signers(self.policy.rules)
         searcher = Searcher(self.registries or open_registries(()), self.reading)
         candidates = Candidates(self.bases, searcher, self.reading)
         results = self._accepted(tuple(self._check(source, candidates) for source in sources))
@@ -139,6 +142,12 @@ class Gate:
             untested=untested,
             searched=search.stored,
             documents=read_documents(opened.store, artifact.files),
+            verifications=verify_rules(
+                self.policy.rules,
+                Material(artifact.name, opened.store, artifact.files),
+                _materials(tested, untested, compared),
+                offline=self.reading.remote.offline,
+            ),
         )
         findings = policy_room.evaluate(self.policy, subject, self.today)
         return ArtifactResult(
@@ -201,6 +210,21 @@ class Gate:
         again, other = (self._look_again(m, digest, few=few) for m in (ours.opened, base.opened))
         spot = lineage_of(again, other, ref, named, self.reading, digest)
         return confirmed(lineage, spot)
+
+
+def _materials(
+    tested: Sequence[Candidate], untested: Iterable[str], compared: Sequence[tuple[Lineage, Fingerprint]]
+) -> list[Material]:
+    """The bases that are claimed or seen, with their files where they are at hand."""
+    found = []
+    for one, (lineage, _) in zip(tested, compared, strict=False):
+        if lineage.claims or lineage.relation is not Relation.INDEPENDENT:
+            opened = one.model.opened
+            at_hand = (None, ()) if opened is None else (opened.store, opened.artifact.files)
+            found.append(Material(one.ref.id, *at_hand))
+    stored = [x.base.id for x, _ in compared[len(tested) :] if x.relation is not Relation.INDEPENDENT]
+    found += [Material(base, None, ()) for base in (*stored, *untested)]
+    return found
 
 
 def _by_score(lineage: Lineage) -> tuple[bool, float, str]:

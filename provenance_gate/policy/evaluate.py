@@ -41,7 +41,7 @@ def evaluate(policy: Policy, subject: Subject, today: date) -> tuple[Finding, ..
     findings = []
     for config in policy.rules:
         rule = kinds[config.kind]
-        for outcome in rule.evaluate(config.options, subject):
+        for outcome in rule.evaluate(config.options, replace(subject, rule_id=config.id)):
             finding = _finding(rule, config, outcome, subject)
             waiver = _waiver(mine, config, outcome, today)
             if waiver is not None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from provenance_gate.artifact.interface import Artifact, ClaimSource, NotMeasured
 from provenance_gate.lineage.interface import Ancestor, Lineage
+from provenance_gate.signing.interface import Verification
 
 
 class Severity(str, Enum):
@@ -131,6 +132,7 @@ class Subject:
     model in the same folder. `untested`: by id, why a declared base could not be read. `searched`: how many stored
     fingerprints were searched for bases that nobody named; those that came out related are among `lineages`. `documents`:
     texts of the card and of license and notice files, bounded; one that was not read is not in it.
+    `verifications`: by rule id, what was found out about signatures before the rules ran; `rule_id`: the rule that looks.
     """
 
     artifact: Artifact
@@ -141,6 +143,8 @@ class Subject:
     untested: Mapping[str, str] = field(default_factory=dict)
     searched: int = 0
     documents: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    verifications: Mapping[str, Sequence[Verification]] = field(default_factory=dict)
+    rule_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,9 @@ def _worded(error: Any, schema: Mapping[str, Any], at: tuple[str | int, ...]) ->
             return (f"{field}: expected {wanted}, found {found}", *path)
         case "minItems":
             return (f"{field}: the list is empty", *path)
+        case "oneOf" if all("required" in branch for branch in error.validator_value):
+            keys = " or ".join(repr(key) for branch in error.validator_value for key in branch["required"])
+            return (f"expected exactly one of the keys {keys}", *path)
         case "anyOf":
             return ("allow and deny are both missing: the rule would check nothing", *path)
         case _:

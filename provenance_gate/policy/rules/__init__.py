@@ -6,6 +6,7 @@ Numbers are never reused: PG1xx license, PG2xx lineage, PG3xx integrity, PG4xx m
 from __future__ import annotations
 
 from provenance_gate.policy.interface import Rule
+from provenance_gate.policy.rules.attested import Attested
 from provenance_gate.policy.rules.consistent_claims import ConsistentClaims
 from provenance_gate.policy.rules.consistent_formats import ConsistentFormats
 from provenance_gate.policy.rules.declared_base import DeclaredBase
@@ -14,6 +15,7 @@ from provenance_gate.policy.rules.license import License
 from provenance_gate.policy.rules.license_conflict import LicenseConflict
 from provenance_gate.policy.rules.license_obligations import LicenseObligations
 from provenance_gate.policy.rules.origin import Origin
+from provenance_gate.policy.rules.signed import Signed
 from provenance_gate.policy.rules.undisclosed_base import UndisclosedBase
 
 RULES: tuple[Rule, ...] = (
@@ -25,5 +27,7 @@ RULES: tuple[Rule, ...] = (
     Origin(),
     FileFormat(),
     ConsistentFormats(),
+    Signed(),
+    Attested(),
     ConsistentClaims(),
 )
