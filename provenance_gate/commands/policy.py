@@ -20,20 +20,26 @@ def policy_group() -> None:
 @click.argument("path", type=FILE, default=Path("provenance-policy.yaml"))
 @debug_option
 def policy_init(path: Path, **_: Any) -> None:
-    """Write a commented policy to start from (default: provenance-policy.yaml). Never overwrites."""
-    from provenance_gate.policy.explain import STARTER
+    """Write a commented policy to start from (default: provenance-policy.yaml), and show how the pipeline at hand runs it.
 
-    title = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.stem) or "policy"
+    Asks nothing and never overwrites. A .github folder, .gitlab-ci.yml and .pre-commit-config.yaml of the repository say which
+    pipelines there are, and so do the variables GITHUB_ACTIONS and GITLAB_CI.
+    """
+    import os
+
+    from provenance_gate.commands import forges
+    from provenance_gate.policy.explain import starter
+
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(STARTER.format(name=path, title=title))
+            file.write(starter(str(path)))
     except FileExistsError as error:
         raise UsageError(f"{path} exists; give another name") from error
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}") from error
-    click.echo(
-        f"wrote {path}\nnext:  provenance-gate check MODEL --policy {path} --base ORG/NAME=PATH --bom bom.cdx.json"
-    )
+    root = forges.repository(path)
+    click.echo(f"wrote {one_line(str(path))}\n")
+    click.echo(forges.advice(forges.detect(root, os.environ), forges.name_within(root, path)), nl=False)
 
 
 @policy_group.command("validate")
@@ -58,6 +64,16 @@ def policy_schema(output: Path | None, **_: Any) -> None:
     from provenance_gate.policy.schema import policy_schema as schema
 
     print_or_write(json.dumps(schema(), indent=2) + "\n", output)
+
+
+@policy_group.command("reference")
+@click.option("-o", "--output", type=FILE, help="Write it here instead of to stdout.")
+@debug_option
+def policy_reference(output: Path | None, **_: Any) -> None:
+    """Print the reference of the policy language: every key, rule and builtin policy, as Markdown."""
+    from provenance_gate.policy.reference import reference
+
+    print_or_write(reference(), output)
 
 
 @policy_group.command("explain")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from shlex import quote
+
 from provenance_gate.errors import one_line
 from provenance_gate.policy.interface import Policy, RuleConfig, Undecided
 from provenance_gate.policy.rules import RULES
@@ -44,11 +47,12 @@ def _rule(config: RuleConfig) -> list[str]:
 STARTER = """\
 # Policy of provenance-gate. Check it:   provenance-gate policy validate {name}
 # See it in plain words:                 provenance-gate policy explain {name}
+# All rules and keys:                    provenance-gate policy reference
 version: 1
 name: {title}
 
 # Start from a builtin policy: baseline (claims must be true, no pickles), release (also no non-commercial ancestry),
-# strict (also permissive licenses and safetensors only).
+# strict (also permissive licenses and safetensors only). metadata reads no weights: for commits.
 extends: builtin:release
 
 # What an error-level rule means that could not be decided: fail (default), warn or pass.
@@ -60,10 +64,31 @@ rules:
     rule: declared-base
     min_score: 0.70
 
+  # The same with a declaration required: a model that names no base fails.
+  # - id: declared-base-is-real
+  #   rule: declared-base
+  #   require_declaration: true
+
   # Families, publishers or models that nothing may descend from:
   # - id: no-restricted-origin
   #   rule: origin
   #   deny: ["family:example--family", "publisher:Example", "org/name*"]
+
+  # Licenses that nothing may inherit, by SPDX id, glob or category:
+  # - id: no-copyleft-ancestry
+  #   rule: license
+  #   deny: ["category:copyleft", "cc-by-nc-*"]
+
+  # File formats, as a warning only:
+  # - id: prefer-safetensors
+  #   rule: format
+  #   allow: [safetensors]
+  #   severity: warning
+
+  # An OpenSSF model signature over all files (pip install 'provenance-gate[model-signing]'); paths start from this file:
+  # - id: signed-by-release
+  #   rule: signed
+  #   key: release.pub
 
 # A dated exception. All five keys are required; after `expires` the finding counts again.
 # waivers:
@@ -73,3 +98,10 @@ rules:
 #     approved_by: "legal@company.example"
 #     expires: 2027-01-31
 """
+
+
+def starter(path: str) -> str:
+    """A commented policy that can be written to `path`, in a folder or not."""
+    stem = path.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+    title = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in stem) or "policy"
+    return STARTER.format(name=quote(one_line(path, 4096)), title=json.dumps(title[:100]))
