@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provenance_gate.fingerprint.interface import Fingerprint
     from provenance_gate.lineage.interface import Lineage
     from provenance_gate.lineage.merges import Merge
+    from provenance_gate.report.audit import Audit
     from provenance_gate.report.interface import Report, Scan
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ProvenanceGateError",
     "UsageError",
     "__version__",
+    "audit",
     "check",
     "compare",
     "fingerprint",
@@ -105,6 +107,27 @@ def scan(
     reading = Reading(exact=exact, remote=Options(offline=offline))
     known = open_registries(registries, options=reading.remote)
     return search(artifact, known, reading, top=top, min_score=min_score)
+
+
+def audit(
+    artifact: str,
+    *,
+    bases: Sequence[str] = (),
+    registries: Sequence[str] = (),
+    offline: bool | None = None,
+    exact: bool | None = None,
+) -> Audit:
+    """The fourteen tells, claims against evidence, and what the weights show of `artifact`. Raises ProvenanceGateError.
+
+    `bases` (``[ID=]SOURCE``) are suspects; with none, known models of the shipped catalog and of `registries` are searched.
+    """
+    from provenance_gate.artifact.sources.interface import Options
+    from provenance_gate.auditing import audit as look
+    from provenance_gate.reading import Reading
+    from provenance_gate.registry.layers import open_registries
+
+    reading = Reading(exact=exact, remote=Options(offline=offline))
+    return look(artifact, bases, open_registries(registries, options=reading.remote), reading)
 
 
 def merge(artifact: str, bases: Sequence[str], *, exact: bool | None = None) -> Merge | NotMeasured:

@@ -31,6 +31,7 @@ def app() -> None:
       provenance-gate compare ./model ./base       is this model derived from that one?
       provenance-gate check ./model --base ORG/NAME=./base --bom bom.cdx.json
                                                    the gate: policy, verdict, ML-BOM
+      provenance-gate audit ./model                is it a known model with the serial numbers filed off?
       provenance-gate scan ./model                 which known models does it come from, under which licenses?
       provenance-gate registry list                the models that are known
       provenance-gate policy init                  a commented policy to start from

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
-from urllib.parse import quote
 
 from provenance_gate._version import __version__
 from provenance_gate.artifact.digests import manifest_sha256
@@ -20,50 +19,36 @@ from provenance_gate.artifact.inventory import find_model_folders
 from provenance_gate.artifact.load import NoModelError, OpenedArtifact, open_artifact
 from provenance_gate.artifact.sources import LocalStore, open_store
 from provenance_gate.candidates import Candidate, Candidates
-from provenance_gate.errors import ArtifactError, UsageError, one_line
+from provenance_gate.confirming import confirmed_lineage
+from provenance_gate.errors import ArtifactError, UsageError
 from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.fingerprint.measure import measure
-from provenance_gate.fingerprint.spot import measure_spot
 from provenance_gate.lineage.ancestry import Sources, ancestry
 from provenance_gate.lineage.compare import compare as compare_fingerprints
-from provenance_gate.lineage.interface import INDEPENDENT_SCORE, ONE_BASE, BaseRef, Lineage, Relation
+from provenance_gate.lineage.interface import ONE_BASE, BaseRef, Lineage, Relation
 from provenance_gate.lineage.parents import is_mix, mixed
 from provenance_gate.policy import evaluate as policy_room
 from provenance_gate.policy import interface as policy_types
 from provenance_gate.policy.baseline import Baseline, apply_baseline
 from provenance_gate.policy.interface import FailOn, Policy, Verdict
+from provenance_gate.purls import purl_of
 from provenance_gate.reading import (
     BaseOption,
     Model,
     Reading,
     claims_of,
-    is_far,
     is_local,
-    lineage_of,
     measure_opened,
     with_digests,
 )
 from provenance_gate.registry.layers import Registries, open_registries
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
-from provenance_gate.searching import DESCENT, NOTHING_SEARCHED, Search, Searcher, says_something, unsettled, with_kin
+from provenance_gate.searching import NOTHING_SEARCHED, Search, Searcher, says_something, unsettled, with_kin
 from provenance_gate.signing.interface import Material
 from provenance_gate.signing.verify import check_signers, verify_rules
 
-SPOT_SHARE = 0.5
-"""Least share of the inheritance in the standard rows that the spot-check rows must show. Both estimate the same share of
-variance from different rows of the same matrices; in honest models they differ by a few percent."""
 SAMPLED_ROWS = 2
 """Below this tier no weights are read, of further formats neither."""
-
-
-def confirmed(lineage: Lineage, spot: Lineage) -> Lineage:
-    """A descent seen in the standard rows, if rows that nobody could foresee show it too; else PARTIAL, and no pass."""
-    match lineage.inheritance, spot.inheritance:
-        case float(standard), float(other) if other >= SPOT_SHARE * standard and spot.relation in DESCENT:
-            return lineage
-    score = min(spot.score, INDEPENDENT_SCORE) if isinstance(spot.score, float) else INDEPENDENT_SCORE
-    reason = f"the standard rows come from the base, rows chosen by the artifact's digest do not: {spot.reason}"
-    return replace(spot, score=score, relation=Relation.PARTIAL, kinds=(), reason=reason)
 
 
 @dataclass(slots=True)
@@ -153,7 +138,7 @@ class Gate:
         return ArtifactResult(
             artifact=artifact,
             digest=digest,
-            purl=_purl(opened, digest),
+            purl=purl_of(opened, digest),
             lineages=lineages,
             merge=merge,
             ancestry=nodes,
@@ -193,23 +178,10 @@ class Gate:
             return NotMeasured(str(error))
         return compare_fingerprints(rows, ours, ref)
 
-    def _look_again(self, opened: OpenedArtifact, seed: str, *, few: bool) -> Model:
-        steps = self.reading.steps(f"confirming {opened.artifact.name}")
-        return Model(measure_spot(opened.artifact, seed, few=few, jobs=self.reading.jobs, progress=steps), opened)
-
     def _lineage(self, candidate: Candidate, ours: Model, digest: str) -> Lineage:
         base, ref = candidate.model, candidate.ref
         named = claims_of(ref.id, ours.fingerprint.subject.claims.bases)
-        lineage = lineage_of(ours, base, ref, named, self.reading)
-        if lineage.relation not in DESCENT or base.opened is None or ours.opened is None:
-            return lineage
-        # Everybody can compute the standard plan and prepare just those rows. These rows move with any byte of the artifact.
-        # Every matrix once more, but of large remote models only some, unless their layers do not stand at equal places.
-        in_order = all(m.layer == m.base_layer for m in lineage.layers)
-        few = in_order and (is_far(ours.opened) or is_far(base.opened))
-        again, other = (self._look_again(m, digest, few=few) for m in (ours.opened, base.opened))
-        spot = lineage_of(again, other, ref, named, self.reading, digest)
-        return confirmed(lineage, spot)
+        return confirmed_lineage(ours, base, ref, named, self.reading, digest)
 
 
 def _materials(
@@ -244,17 +216,6 @@ def _facts_of(registries: Registries, compared: Sequence[tuple[Lineage, Fingerpr
     for lineage, fingerprint in compared:
         cards.setdefault(lineage.base.id, fingerprint.subject.claims)
     return Sources(registries.catalog.find, registries.catalog.licenses().term, cards)
-
-
-def _purl(opened: OpenedArtifact, digest: str) -> str:
-    """Of a hub model by its commit (purl's type huggingface), of any other by the digest of its files."""
-    if opened.store.location.startswith("hf://"):
-        repository, _, commit = opened.store.location.removeprefix("hf://").rpartition("@")
-        return (
-            f"pkg:huggingface/{quote('/'.join(repository.split('/')[:2]), safe='/')}@{quote(commit.lower(), safe='')}"
-        )
-    name = quote(one_line(opened.artifact.name), safe="")
-    return f"pkg:generic/{name}@{digest[:12]}?checksum=sha256:{digest}"
 
 
 def find_artifacts(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ FORMATS: tuple[ReportFormat, ...] = (
     LazyFormat("intoto", "intoto"),
     LazyFormat("vsa-predicate", "intoto", "render_predicate"),
     LazyFormat("checksums", "checksums"),
+    LazyFormat("html", "html"),
 )
 
 
