@@ -46,6 +46,7 @@ from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
 from provenance_gate.searching import NOTHING_SEARCHED, Search, Searcher, says_something, unsettled, with_kin
 from provenance_gate.signing.interface import Material
 from provenance_gate.signing.verify import check_signers, verify_rules
+from provenance_gate.telling import tells_for
 
 SAMPLED_ROWS = 2
 """Below this tier no weights are read, of further formats neither."""
@@ -110,14 +111,17 @@ class Gate:
         # Below sampled rows no rule can rest on a base: none is looked up that nobody gave.
         asked = self.bases or self.reading.max_tier >= SAMPLED_ROWS
         tested, untested = candidates.of(artifact.claims) if asked else ((), {})
+        models = [one.model for one in tested]
         compared = [(self._lineage(one, ours, digest), one.model.fingerprint) for one in tested]
         search = self._search(candidates.searcher, ours, compared)
+        models += [one.base for one in search.found]
         compared += [(one.lineage, one.base.fingerprint) for one in search.found]
         lineages, merge = mixed(ours.fingerprint, [x for x, _ in compared], [f for _, f in compared])
         lineages = with_kin(lineages, [f for _, f in compared], len(tested), merge)
         # Of models that a search turned up only a real mix is worth a line; who names several bases wants to know in any case.
         merge = merge if len(tested) > 1 or is_mix(merge) else ONE_BASE
-        lineages = tuple(sorted(lineages, key=_by_score))
+        ranked = sorted(zip(lineages, models, strict=True), key=lambda pair: _by_score(pair[0]))
+        lineages = tuple(lineage for lineage, _ in ranked)
         nodes = ancestry(artifact.name, artifact.claims, lineages, _facts_of(candidates.searcher.registries, compared))
         subject = policy_types.Subject(
             artifact,
@@ -127,6 +131,12 @@ class Gate:
             untested=untested,
             searched=search.stored,
             documents=read_documents(opened.store, artifact.files),
+            tells=tells_for(
+                self.policy,
+                Model(ours.fingerprint, replace(opened, artifact=artifact)),
+                ranked,
+                candidates.searcher.registries,
+            ),
             verifications=verify_rules(
                 self.policy.rules,
                 Material(artifact.name, opened.store, artifact.files),

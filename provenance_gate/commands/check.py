@@ -73,7 +73,9 @@ from provenance_gate.errors import PolicyError, ProvenanceGateError, UsageError,
 @click.option("--strict", is_flag=True, help="Short for --fail-on warning.")
 @click.option("--exit-zero", is_flag=True, help="Exit 0 where it would be 1. Never hides 2 or 3.")
 @click.option("-r", "--recursive", is_flag=True, help="Check every model folder below the given paths.")
-@click.option("--changed", is_flag=True, help="The arguments are changed files: check each model that holds one of them, once.")
+@click.option(
+    "--changed", is_flag=True, help="The arguments are changed files: check each model that holds one of them, once."
+)
 @click.option("--allow-empty", is_flag=True, help="Exit 0 when there is no model at all.")
 @reading_options
 @output_options

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from provenance_gate.artifact.interface import Artifact, ClaimSource, NotMeasured
 from provenance_gate.lineage.interface import Ancestor, Lineage
 from provenance_gate.signing.interface import Verification
+from provenance_gate.tells.interface import TellResult
 
 
 class Severity(str, Enum):
@@ -131,7 +132,8 @@ class Subject:
     never from the artifact's files: a model must not be able to name itself into a waiver. `formats`: further formats of the
     model in the same folder. `untested`: by id, why a declared base could not be read. `searched`: how many stored
     fingerprints were searched for bases that nobody named; those that came out related are among `lineages`. `documents`:
-    texts of the card and of license and notice files, bounded; one that was not read is not in it.
+    texts of the card and of license and notice files, bounded; one that was not read is not in it. `tells`: those that a
+    rule of the policy counts.
     `verifications`: by rule id, what was found out about signatures before the rules ran; `rule_id`: the rule that looks.
     """
 
@@ -143,6 +145,7 @@ class Subject:
     untested: Mapping[str, str] = field(default_factory=dict)
     searched: int = 0
     documents: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    tells: Sequence[TellResult] = ()
     verifications: Mapping[str, Sequence[Verification]] = field(default_factory=dict)
     rule_id: str = ""
 

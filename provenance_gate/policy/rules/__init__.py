@@ -1,6 +1,7 @@
 """All rules. A new one is a file here, a line in `RULES` and a test file.
 
-Numbers are never reused: PG1xx license, PG2xx lineage, PG3xx integrity, PG4xx metadata, PG9xx the gate itself (`policy.evaluate`).
+Numbers are never reused: PG1xx license, PG2xx lineage, PG3xx integrity, PG4xx metadata, PG9xx the gate itself
+(`policy.evaluate`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from provenance_gate.policy.rules.license_conflict import LicenseConflict
 from provenance_gate.policy.rules.license_obligations import LicenseObligations
 from provenance_gate.policy.rules.origin import Origin
 from provenance_gate.policy.rules.signed import Signed
+from provenance_gate.policy.rules.tells import Tells
 from provenance_gate.policy.rules.undisclosed_base import UndisclosedBase
 
 RULES: tuple[Rule, ...] = (
@@ -25,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     DeclaredBase(),
     UndisclosedBase(),
     Origin(),
+    Tells(),
     FileFormat(),
     ConsistentFormats(),
     Signed(),
