@@ -6,13 +6,8 @@ import json
 import shutil
 import socket
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,68 +17,18 @@ from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.errors import UsageError
 from provenance_gate.tells import generation, greedy
 from provenance_gate.tells.decoding import Continuation, Decoded, Endpoint, Settings, load_prompts
-from provenance_gate.tells.endpoint import KEY_VARIABLE, LARGEST_ANSWER, decode_remote
+from provenance_gate.tells.endpoint import KEY_VARIABLE
 from provenance_gate.tells.generation import Generation, Run, parts_at
 from provenance_gate.tells.interface import Case, TellResult, TellStatus
 from provenance_gate.tells.plaintokenizer import PlainTokenizer, plain_tokenizer
 from tests import models as tiny
 from tests.tells import weights
+from tests.tells.serving import echo, other, served
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PROMPTS = load_prompts()
 SHORT = Settings(new_tokens=8)
 KEY = "sk-secret-of-the-vendor"
-
-Reply = Callable[[Mapping[str, Any]], tuple[int, bytes]]
-
-
-@dataclass
-class Server:
-    """An endpoint on this machine. `asked`: path, headers and body of every request."""
-
-    url: str
-    asked: list[tuple[str, Mapping[str, str], Mapping[str, Any]]] = field(default_factory=list)
-
-
-@contextmanager
-def served(reply: Reply, headers: Mapping[str, str] | None = None) -> Iterator[Server]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            server.asked.append((self.path, dict(self.headers), body))
-            status, data = reply(body)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """A client that gave up is what is tested."""
-
-    with Quiet(("127.0.0.1", 0), Handler) as http:
-        server = Server(f"http://127.0.0.1:{http.server_address[1]}/v1")
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            http.shutdown()
-            thread.join()
-
-
-def echo(body: Mapping[str, Any]) -> tuple[int, bytes]:
-    return 200, json.dumps({"choices": [{"text": f" after {body['prompt'][:20]}"}]}).encode()
-
-
-def other(body: Mapping[str, Any]) -> tuple[int, bytes]:
-    return 200, json.dumps({"choices": [{"text": f" after all, {len(body['prompt'])}"}]}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -193,81 +138,6 @@ def test_a_key_that_is_no_header_is_not_quoted(nothing: Case, monkeypatch: pytes
         found = compared(nothing, Endpoint(server.url, "m"), Endpoint(server.url, "m"))
 
     assert found.status is TellStatus.NOT_MEASURED and KEY not in repr(found) and not server.asked
-
-
-def test_the_key_is_never_sent_in_the_clear_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY_VARIABLE, KEY)
-
-    with pytest.raises(UsageError, match="without TLS") as caught:
-        decode_remote(Endpoint("http://vendor.example/v1", "m"), PROMPTS, SHORT)
-    assert KEY not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "file:///etc/passwd",
-        "ftp://a/v1",
-        "http://",
-        "http://u:p@a/v1",
-        "http://a/v1?k=1",
-        "http://[",
-        "http://a b/",
-        "x",
-    ],
-)
-def test_addresses_that_are_no_plain_web_address_are_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="endpoint"):
-        decode_remote(Endpoint(url, "m"), PROMPTS, SHORT)
-
-
-def test_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY_VARIABLE, KEY)
-    with served(echo) as elsewhere, served(lambda _: (307, b""), {"Location": elsewhere.url}) as server:
-        found = decode_remote(Endpoint(server.url, "m"), PROMPTS, SHORT)
-
-    assert isinstance(found, NotMeasured) and "307" in found.reason and not elsewhere.asked
-
-
-@pytest.mark.parametrize(
-    ("data", "word"),
-    [
-        (b"{", "not JSON"),
-        (b"[]", "expected an object"),
-        (b"{}", "choices"),
-        (b'{"choices": []}', "choices"),
-        (b'{"choices": [{"text": 5}]}', "choices"),
-        (b'{"choices": [{"text": "' + b"x" * 70_000 + b'"}]}', "choices"),
-        (b" " * (LARGEST_ANSWER + 1), "more than"),
-    ],
-)
-def test_answers_that_are_not_as_agreed_are_not_measured(data: bytes, word: str) -> None:
-    with served(lambda _: (200, data)) as server:
-        found = decode_remote(Endpoint(server.url, "m"), PROMPTS, SHORT)
-
-    assert isinstance(found, NotMeasured) and word in found.reason and "prompt 1" in found.reason
-
-
-def test_an_endpoint_that_drips_is_given_up_in_time() -> None:
-    def slow(body: Mapping[str, Any]) -> tuple[int, bytes]:
-        time.sleep(1.5)
-        return echo(body)
-
-    with served(slow) as server:
-        start = time.monotonic()
-        found = decode_remote(Endpoint(server.url, "m"), PROMPTS, Settings(timeout=0.3))
-        taken = time.monotonic() - start
-
-    assert isinstance(found, NotMeasured) and taken < 1.4
-
-
-def test_an_endpoint_that_is_not_there_is_not_measured() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    found = decode_remote(Endpoint(f"http://127.0.0.1:{port}/v1", "m"), PROMPTS, SHORT)
-
-    assert isinstance(found, NotMeasured) and "no answer" in found.reason
 
 
 def test_few_prompts_do_not_fire(nothing: Case) -> None:
