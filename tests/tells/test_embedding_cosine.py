@@ -72,6 +72,14 @@ def test_a_lightly_trained_table_passes_the_published_cut_and_not_ours(tmp_path:
     assert found.numbers["share_unmoved"] == 0.0 and found.status is TellStatus.QUIET
 
 
+def test_a_thousandth_of_each_value_is_more_than_rounding_of_full_precision(tmp_path: Path, base: Path) -> None:
+    scaled = {**BASE, weights.EMBEDDING: BASE[weights.EMBEDDING] * np.float32(1.001)}
+
+    found = measured(weights.folder(tmp_path / "scaled", scaled), base)
+
+    assert found.status is TellStatus.QUIET and found.numbers["share_above_0.9999"] == 1.0
+
+
 def test_a_stranger_has_a_table_of_its_own(tmp_path: Path, base: Path) -> None:
     found = measured(weights.folder(tmp_path / "stranger", tiny.llama(2)), base)
 

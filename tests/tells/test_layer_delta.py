@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from provenance_gate.lineage.merges import Parent, analyze_merge
+from provenance_gate.tells.changes import Changes, measure_changes
 from provenance_gate.tells.interface import Case, TellResult, TellStatus
-from provenance_gate.tells.layer_delta import LayerDelta
+from provenance_gate.tells.layer_delta import LayerDelta, call_merge
 from tests import models as tiny
 from tests.tells import weights
 
@@ -156,6 +158,29 @@ def test_a_vocabulary_in_another_order_alone_makes_no_merge(tmp_path: Path, pare
     found = measured(weights.renumbered(tmp_path / "m", FIRST, order), parents["first"], parents["second"], tuned)
 
     assert found.status is TellStatus.FIRED and merge_of(found)["called"] is False
+
+
+def test_a_mix_that_leaves_most_of_the_distance_unexplained_is_not_called(
+    tmp_path: Path, parents: Mapping[str, Path]
+) -> None:
+    mixed = {k: (0.5 * v + 0.5 * SECOND[k]).astype(np.float32) for k, v in FIRST.items()}
+    clean = measured(weights.folder(tmp_path / "clean", mixed), parents["first"], parents["second"])
+    noisy = measured(weights.folder(tmp_path / "noisy", tiny.noisy(mixed, 0.8)), parents["first"], parents["second"])
+
+    assert merge_of(clean)["called"] is True and merge_of(clean)["recipe"] == "linear"
+    assert merge_of(noisy)["called"] is False and merge_of(noisy)["unexplained"] > 0.25
+    assert noisy.status is TellStatus.FIRED
+
+
+def test_a_recipe_is_no_merge_where_the_layers_are_all_one_parents(tmp_path: Path, parents: Mapping[str, Path]) -> None:
+    ours = weights.folder(tmp_path / "m", {k: slerp(v, SECOND[k], 0.35) for k, v in FIRST.items()})
+    bases = [weights.side(parents[n]) for n in ("first", "second")]
+    merge = analyze_merge(weights.side(ours).fingerprint, [Parent(b.name, b.fingerprint) for b in bases])
+    apart = measure_changes(weights.side(ours).fingerprint, bases[0].fingerprint)
+    alike = measure_changes(bases[0].fingerprint, bases[0].fingerprint)
+
+    assert isinstance(apart, Changes) and isinstance(alike, Changes)
+    assert call_merge(merge, [apart]).called and not call_merge(merge, [apart, alike]).called
 
 
 def test_one_transplanted_layer_of_four_does_not_fire(tmp_path: Path, parents: Mapping[str, Path]) -> None:
