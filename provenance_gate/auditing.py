@@ -39,10 +39,10 @@ from provenance_gate.searching import (
     unsettled,
     with_kin,
 )
-from provenance_gate.tells import TELLS
 from provenance_gate.tells.claims_table import check_claims
 from provenance_gate.tells.cluster import cluster
 from provenance_gate.tells.decoding import Endpoint, Settings
+from provenance_gate.tells.every import TELLS
 from provenance_gate.tells.generation import Generation, Run
 from provenance_gate.tells.interface import Case, Tell
 from provenance_gate.tells.verdict import conclude

@@ -10,7 +10,6 @@ from provenance_gate.policy.interface import Policy
 from provenance_gate.policy.rules.tells import Tells, asked_ids
 from provenance_gate.reading import Model
 from provenance_gate.registry.layers import Registries
-from provenance_gate.tells import TELLS
 from provenance_gate.tells.cluster import FIRST
 from provenance_gate.tells.documents import TOKENIZER, read_side_documents
 from provenance_gate.tells.interface import Case, KnownModel, Side, Tell, TellResult, TellStatus
@@ -33,6 +32,8 @@ def tells_for(
     bases = tuple((_side(lineage.base.id, model, with_tokens), lineage) for lineage, model in compared[:MOST_TOLD])
     known = tuple(KnownModel(r.id, r.aliases, r.facts) for r in registries.catalog.records())
     case = Case(_side(ours.fingerprint.subject.name, ours, with_tokens), bases, known)
+    from provenance_gate.tells.every import TELLS
+
     return tuple(_measure(tell, case) for tell in _chosen(TELLS, wanted))
 
 

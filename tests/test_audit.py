@@ -24,7 +24,7 @@ from provenance_gate.registry.layers import open_registries
 from provenance_gate.registry.records import Given
 from provenance_gate.report.audit import Audit
 from provenance_gate.report.json_report import load_schema
-from provenance_gate.tells import TELLS
+from provenance_gate.tells.every import TELLS
 from provenance_gate.tells.interface import Case, Standing, TellGroup, TellResult, TellStatus
 from provenance_gate.tells.verdict import Answer
 from tests.disguises import reorder_neurons

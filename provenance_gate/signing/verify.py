@@ -1,4 +1,7 @@
-"""All that a policy asks of signatures, answered for one artifact before the rules run."""
+"""All that a policy asks of signatures, answered for one artifact before the rules run.
+
+What verifies is imported when a policy asks: most policies do not, and a commit hook waits for every import.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import TypeAlias
 
 from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.artifact.sources.hub_cache import is_offline
-from provenance_gate.signing.attestation import verify_statement
 from provenance_gate.signing.interface import (
     ATTESTED,
     SIGNATURE_FILE,
@@ -25,8 +27,6 @@ from provenance_gate.signing.interface import (
     StatementDemand,
     Verification,
 )
-from provenance_gate.signing.keys import load_key
-from provenance_gate.signing.model_signature import check_signer, verify_signature
 
 Demand: TypeAlias = SignatureDemand | StatementDemand
 
@@ -56,8 +56,12 @@ def check_signers(rules: Iterable[RuleEntry]) -> None:
     for rule in rules:
         match demand_of(rule):
             case SignatureDemand() as demand:
+                from provenance_gate.signing.model_signature import check_signer
+
                 check_signer(demand)
             case StatementDemand(place, key):
+                from provenance_gate.signing.keys import load_key
+
                 load_key(key, place)
 
 
@@ -97,8 +101,13 @@ def _signer(rule: RuleEntry, place: Place) -> Signer:
 def _answers(demand: Demand, artifact: Material, bases: Sequence[Material], offline: bool) -> tuple[Verification, ...]:
     match demand:
         case SignatureDemand():
+            from provenance_gate.signing.model_signature import verify_signature
+
             return (Verification(artifact.name, verify_signature(demand, artifact, offline=offline)),)
         case StatementDemand():
+            from provenance_gate.signing.attestation import verify_statement
+            from provenance_gate.signing.keys import load_key
+
             key = load_key(demand.key, demand.place)
             if demand.of_bases and not bases:
                 return (Verification("bases", NotMeasured("no base is at hand; give it with --base")),)

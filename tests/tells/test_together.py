@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from provenance_gate.tells import TELLS
 from provenance_gate.tells.cluster import STRONG, cluster
+from provenance_gate.tells.every import TELLS
 from provenance_gate.tells.interface import NAMES, TellGroup, TellResult, TellStatus
 from provenance_gate.tells.withheld import withheld
 from provenance_gate.tells.wording import answer
