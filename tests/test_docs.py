@@ -48,6 +48,7 @@ NOT_RUN = {
     "docker ": "needs a container engine and a registry of images",
     "gh ": "needs GitHub and somebody who is signed in to it",
     "pre-commit install": "tests/pipeline/test_hooks.py does it, in a fresh repository",
+    "python -m benchmarks.": "takes minutes, and trained models in a cache",
 }
 RUN_ELSEWHERE = {"signing.md": "tests/signing/test_round_trip.py"}
 """Pages that another test runs as a whole, with tools that not every machine has."""
