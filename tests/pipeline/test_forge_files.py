@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -100,3 +101,22 @@ def test_files_are_valid_by_the_public_schemas(schema: str, path: Path) -> None:
     command = [str(tool("check-jsonschema")), "--builtin-schema", schema, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(not tool("check-jsonschema"), reason="check-jsonschema is not installed")
+def test_the_component_filled_in_is_valid_by_the_public_schema(tmp_path: Path) -> None:
+    header, body = (ROOT / "templates" / "provenance-gate.yml").read_text("utf-8").split("\n---\n", 1)
+    inputs = yaml.safe_load(header)["spec"]["inputs"]
+    given = {"image": "registry.example.com/gate", "paths": ["models/bot"]}
+    for name, about in inputs.items():
+        value = given.get(name, about.get("default"))
+        assert value is not None, f"{name} has neither a default nor a value here"
+        body = body.replace(f"$[[ inputs.{name} ]]", value if isinstance(value, str) else json.dumps(value))
+    assert "$[[" not in body
+    pipeline = tmp_path / ".gitlab-ci.yml"
+    pipeline.write_text(body, encoding="utf-8")
+    command = [str(tool("check-jsonschema")), "--builtin-schema", "vendor.gitlab-ci", str(pipeline)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    pipeline.write_text(body.replace("  script:", "  skript:"), encoding="utf-8")
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
