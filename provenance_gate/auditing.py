@@ -35,8 +35,7 @@ from provenance_gate.searching import (
     Found,
     Search,
     Searcher,
-    says_something,
-    unsettled,
+    relatives_of,
     with_kin,
 )
 from provenance_gate.tells.claims_table import check_claims
@@ -116,7 +115,7 @@ def audit(
         for c in tested
     ]
     search = _search(searcher, ours, compared, given=bool(options))
-    found = [f for f in map(unsettled, search.found) if says_something(f.lineage)]
+    found = relatives_of(search)
     compared += [_Compared(confirm(f.lineage, ours, f.base, reading, seed), f.base) for f in found]
     lineages, merge = mixed(ours.fingerprint, [c.lineage for c in compared], [c.base.fingerprint for c in compared])
     if tested:

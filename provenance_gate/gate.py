@@ -43,7 +43,7 @@ from provenance_gate.reading import (
 )
 from provenance_gate.registry.layers import Registries, open_registries
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
-from provenance_gate.searching import NOTHING_SEARCHED, Search, Searcher, says_something, unsettled, with_kin
+from provenance_gate.searching import NOTHING_SEARCHED, Search, Searcher, relatives_of, with_kin
 from provenance_gate.signing.interface import Material
 from provenance_gate.signing.verify import check_signers, verify_rules
 from provenance_gate.telling import tells_for
@@ -163,9 +163,7 @@ class Gate:
         if self.reading.max_tier < SAMPLED_ROWS:
             return NOTHING_SEARCHED
         search = searcher.search(ours, known=[x.base.id for x, _ in compared], read=0)
-        settled = (unsettled(f) for f in search.found)
-        found = tuple(f for f in settled if says_something(f.lineage) and not _is_itself(f.lineage, ours))
-        return replace(search, found=found)
+        return replace(search, found=tuple(f for f in relatives_of(search) if not _is_itself(f.lineage, ours)))
 
     def _formats(self, opened: OpenedArtifact, ours: Fingerprint) -> tuple[policy_types.FormatAgreement, ...]:
         """Each further format of the model against the one that was measured, row by row."""

@@ -60,7 +60,7 @@ def scan_model(ours: Model, searcher: Searcher, *, top: int = TOP, min_score: fl
     registries = searcher.registries
     search = searcher.search(ours)
     related = [f for f in search.found if is_related(f.lineage)]
-    open_ones = [u for f in search.found if not is_related(f.lineage) and (u := unsettled(f)) is not f]
+    open_ones = [u for f in search.found if (u := unsettled(f)) is not None]
     lineages, merge = mixed(ours.fingerprint, [f.lineage for f in related], [f.base.fingerprint for f in related])
     related = [replace(f, lineage=x) for f, x in zip(related, lineages, strict=True)]
     if not is_mix(merge):

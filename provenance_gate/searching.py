@@ -48,7 +48,6 @@ LEAST_SHARE = 0.1
 _RELATED = DESCENT | {Relation.PARTIAL, Relation.SHARED_INITIALIZATION}
 _REFUSED = NotMeasured("no weights of it are stored, and no place is known or reachable to read them from")
 
-_ONLY_WEIGHTS = "only the weights of this model can tell"
 _DAMAGED = NotMeasured("its stored fingerprint is damaged")
 
 
@@ -244,25 +243,26 @@ def is_related(lineage: Lineage) -> bool:
     )
 
 
-def says_something(lineage: Lineage) -> bool:
-    """Related, or made undecided by `unsettled`."""
-    return is_related(lineage) or (lineage.relation is Relation.UNDECIDED and lineage.reason.endswith(_ONLY_WEIGHTS))
-
-
-def unsettled(found: Found) -> Found:
+def unsettled(found: Found) -> Found | None:
     """A model that stored rows do not show, although embeddings or whole tensors agree: undecided, and not independent.
 
     Another width or a disguise looks like that, and only the weights of the model tell. So does a body of its own on a borrowed
-    table, where that was trained beyond recognition.
+    table, where that was trained beyond recognition. None where stored rows say all there is.
     """
     lineage, grounds = found.lineage, {r.ground: r for r in reversed(found.nominee.reasons)}
     strong = grounds.get(Ground.CONTENT) or grounds.get(Ground.GEOMETRY)
     if strong is None or found.base.opened is not None or is_related(lineage):
-        return found
-    reason = f"{strong.text}, the stored rows do not ({lineage.reason}): {_ONLY_WEIGHTS}"
+        return None
+    reason = f"{strong.text}, the stored rows do not ({lineage.reason}): only the weights of this model can tell"
     return replace(
         found, lineage=replace(lineage, relation=Relation.UNDECIDED, kinds=(), score=NotMeasured(reason), reason=reason)
     )
+
+
+def relatives_of(search: Search) -> tuple[Found, ...]:
+    """What a search found that says something: models that are related, and those that only their weights could tell."""
+    settled = (f if is_related(f.lineage) else unsettled(f) for f in search.found)
+    return tuple(f for f in settled if f is not None)
 
 
 def share_between(one: Fingerprint, other: Fingerprint) -> float | None:
