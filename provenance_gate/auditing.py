@@ -119,7 +119,8 @@ def audit(
     compared += [_Compared(confirm(f.lineage, ours, f.base, reading, seed), f.base) for f in found]
     lineages, merge = mixed(ours.fingerprint, [c.lineage for c in compared], [c.base.fingerprint for c in compared])
     if tested:
-        lineages = with_kin(lineages, [c.base.fingerprint for c in compared], len(tested), merge)
+        known = searcher.registries.catalog
+        lineages = with_kin(lineages, [c.base.fingerprint for c in compared], len(tested), merge, known)
     else:
         lineages = _with_relatives(lineages, found, merge, searcher.registries)
     # Of models that a search turned up only a real mix is worth a line; who names several bases wants to know in any case.

@@ -117,7 +117,8 @@ class Gate:
         models += [one.base for one in search.found]
         compared += [(one.lineage, one.base.fingerprint) for one in search.found]
         lineages, merge = mixed(ours.fingerprint, [x for x, _ in compared], [f for _, f in compared])
-        lineages = with_kin(lineages, [f for _, f in compared], len(tested), merge)
+        catalog = candidates.searcher.registries.catalog
+        lineages = with_kin(lineages, [f for _, f in compared], len(tested), merge, catalog)
         # Of models that a search turned up only a real mix is worth a line; who names several bases wants to know in any case.
         merge = merge if len(tested) > 1 or is_mix(merge) else ONE_BASE
         ranked = sorted(zip(lineages, models, strict=True), key=lambda pair: _by_score(pair[0]))

@@ -22,7 +22,6 @@ from provenance_gate.searching import DESCENT, Found, Searcher, Unmeasured, is_r
 TOP = 10
 MOST_IN_TREE = 12
 """Matches whose family tree is drawn; every pair of them is compared."""
-MAX_RECORDED = 64
 
 
 def scan(
@@ -126,21 +125,9 @@ def family_trees(matches: Sequence[Found], catalog: Catalog) -> tuple[Family, ..
 
 def recorded_ancestors(model_id: str, known: Mapping[str, Found], catalog: Catalog) -> tuple[str, ...] | None:
     """All ancestors that records lead to, spelled as in `known` where they are among them; None without a record."""
+    found = catalog.ancestors(model_id)
     spelled = {i.casefold(): i for i in known}
-    record = catalog.find(model_id)
-    if record is None:
-        return None
-    seen: dict[str, None] = {}
-    waiting = [*record.via, *record.parents]
-    while waiting and len(seen) < MAX_RECORDED:
-        parent = waiting.pop(0)
-        facts = catalog.find(parent)
-        name = facts.id if facts else parent
-        name = spelled.get(name.casefold(), name)
-        if name not in seen:
-            seen[name] = None
-            waiting += [*facts.via, *facts.parents] if facts else []
-    return tuple(seen)
+    return None if found is None else tuple(spelled.get(name.casefold(), name) for name in found)
 
 
 def _is_ancestor(lineage: Lineage, trees: Sequence[Family]) -> bool:

@@ -22,6 +22,7 @@ from provenance_gate.lineage.merges import Merge
 from provenance_gate.lineage.parents import is_mix
 from provenance_gate.lineage.searched import corrected
 from provenance_gate.reading import Model, Reading, claims_of, is_local, lineage_of, measure_opened
+from provenance_gate.registry.catalog import Catalog
 from provenance_gate.registry.compact_index import CONTENT, CompactIndex, Hit
 from provenance_gate.registry.interface import Entry
 from provenance_gate.registry.layers import Registries
@@ -274,19 +275,29 @@ def share_between(one: Fingerprint, other: Fingerprint) -> float | None:
 
 
 def with_kin(
-    lineages: Sequence[Lineage], bases: Sequence[Fingerprint], named: int, merge: Merge | NotMeasured
+    lineages: Sequence[Lineage], bases: Sequence[Fingerprint], named: int, merge: Merge | NotMeasured, catalog: Catalog
 ) -> tuple[Lineage, ...]:
     """The lineages, those after the first `named` marked where they lie beyond one of the first.
 
     A model that a search turned up may be a sibling of the artifact, or an ancestor of its base: of the base's family, and
-    further from the artifact than the base is. One that was mixed into the artifact is no mere relative.
+    further from the artifact than the base is. Weights do not tell the two apart, so records must: of the base, whose ancestors
+    are known then, or of the model found, as a descendant of the base. Else whoever publishes a copy of a model under a new name
+    could declare that, and nothing of what lies behind it. One that was mixed into the artifact is no mere relative.
     """
     nearer = [(x, f) for x, f in zip(lineages[:named], bases, strict=False) if x.relation in DESCENT]
-    marked = [
-        replace(lineage, kin_of=_nearer(lineage, fingerprint, nearer, mixed=is_mix(merge)))
-        for lineage, fingerprint in zip(lineages[named:], bases[named:], strict=True)
-    ]
+    marked = []
+    for lineage, fingerprint in zip(lineages[named:], bases[named:], strict=True):
+        recorded = [(x, f) for x, f in nearer if _is_recorded(lineage.base.id, x.base.id, catalog)]
+        marked.append(replace(lineage, kin_of=_nearer(lineage, fingerprint, recorded, mixed=is_mix(merge))))
     return (*lineages[:named], *marked)
+
+
+def _is_recorded(found: str, base: str, catalog: Catalog) -> bool:
+    """Whether records say how the two stand to each other: an ancestor of a recorded base is known as that."""
+    record = catalog.find(base)
+    base_id = (record.id if record else base).casefold()
+    below = catalog.ancestors(found) or ()
+    return record is not None or base_id in (name.casefold() for name in below)
 
 
 def _nearer(

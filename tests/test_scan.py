@@ -262,6 +262,17 @@ def test_check_passes_the_children_of_a_declared_base(
     assert "org/instruct" in next(f["message"] for f in found["findings"] if f["number"] == "PG202")
 
 
+def test_a_base_behind_a_renamed_copy_of_it_is_not_excused_as_a_relative(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows the declared model, so what lies behind it could be its ancestor: laundering by one more upload."""
+    renamed = write_model(tmp_path / "renamed", further(OTHER, 0.05, 7))
+    artifact = write_model(tmp_path / "m", further(further(OTHER, 0.05, 7), 0.02, 8), base="evil/renamed")
+    found = checked(artifact, place, capsys, 1, "--base", f"evil/renamed={renamed}")
+    assert answers(found)["PG201"] == "pass"
+    assert answers(found)["PG202"] == "fail"
+
+
 def test_a_relative_is_no_ancestor_in_the_bom(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bom = tmp_path / "bom.json"
     checked(write_model(tmp_path / "m", further(BASE, 0.1, 3), base="org/base"), place, capsys, 0, "--bom", str(bom))

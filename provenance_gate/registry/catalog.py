@@ -79,6 +79,10 @@ class Layer(Protocol):
         ...
 
 
+MAX_ANCESTORS = 64
+"""Ancestors that are followed; real lines of descent have a handful."""
+
+
 class Catalog:
     """Records by id and alias; a later layer replaces records of an earlier one. Files are read at the first question.
 
@@ -101,6 +105,22 @@ class Catalog:
     def find(self, model_id: str) -> ModelRecord | None:
         """The record of an id or alias, whatever its case. Raises RegistryError when a layer cannot be read."""
         return self._loaded().get(model_id.casefold())
+
+    def ancestors(self, model_id: str) -> tuple[str, ...] | None:
+        """Every ancestor that records lead to, the nearest first, by the ids of their records; None without a record."""
+        record = self.find(model_id)
+        if record is None:
+            return None
+        seen: dict[str, None] = {}
+        waiting = [*record.via, *record.parents]
+        while waiting and len(seen) < MAX_ANCESTORS:
+            name = waiting.pop(0)
+            facts = self.find(name)
+            name = facts.id if facts else name
+            if name not in seen:
+                seen[name] = None
+                waiting += [*facts.via, *facts.parents] if facts else []
+        return tuple(seen)
 
     def records(self) -> tuple[ModelRecord, ...]:
         """All records, sorted by id."""
