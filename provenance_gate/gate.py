@@ -41,6 +41,7 @@ from provenance_gate.reading import (
     measure_opened,
     with_digests,
 )
+from provenance_gate.registry.catalog import Catalog
 from provenance_gate.registry.layers import Registries, open_registries
 from provenance_gate.report.interface import ArtifactResult, ReadingCost, Report
 from provenance_gate.searching import NOTHING_SEARCHED, Search, Searcher, relatives_of, with_kin
@@ -164,7 +165,8 @@ class Gate:
         if self.reading.max_tier < SAMPLED_ROWS:
             return NOTHING_SEARCHED
         search = searcher.search(ours, known=[x.base.id for x, _ in compared], read=0)
-        return replace(search, found=tuple(f for f in relatives_of(search) if not _is_itself(f.lineage, ours)))
+        catalog = searcher.registries.catalog
+        return replace(search, found=tuple(f for f in relatives_of(search) if not _is_itself(f.lineage, ours, catalog)))
 
     def _formats(self, opened: OpenedArtifact, ours: Fingerprint) -> tuple[policy_types.FormatAgreement, ...]:
         """Each further format of the model against the one that was measured, row by row."""
@@ -213,11 +215,17 @@ def _by_score(lineage: Lineage) -> tuple[bool, float, str]:
     return isinstance(score, NotMeasured), -score if isinstance(score, float) else 0.0, lineage.base.id
 
 
-def _is_itself(lineage: Lineage, ours: Model) -> bool:
-    """Whether a stored model is the artifact under its own name: a released model is no base of itself."""
-    name = ours.fingerprint.subject.name.casefold()
+def _is_itself(lineage: Lineage, ours: Model, catalog: Catalog) -> bool:
+    """Whether a stored model is the artifact under its own name and license: a released model is no base of itself.
+
+    Under another license it is a copy: a folder can be called anything.
+    """
+    name, claims = ours.fingerprint.subject.name.casefold(), ours.fingerprint.subject.claims
     own = name in (lineage.base.id.casefold(), lineage.base.id.rpartition("/")[2].casefold())
-    return own and lineage.relation in (Relation.IDENTICAL, Relation.REFORMATTED)
+    record = catalog.find(lineage.base.id)
+    stated = {catalog.licenses().term(c.id, c.name).id.casefold() for c in claims.licenses}
+    same_terms = record is None or {term.id.casefold() for term in record.licenses} <= stated
+    return own and same_terms and lineage.relation in (Relation.IDENTICAL, Relation.REFORMATTED)
 
 
 def _facts_of(registries: Registries, compared: Sequence[tuple[Lineage, Fingerprint]]) -> Sources:

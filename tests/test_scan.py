@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **{f"org/bystander-{i}": (llama(50 + i), (), "mit") for i in range(3)},
     }
     for name, (tensors, parents, license_id) in models.items():
-        source = write_model(folder / name, tensors)
+        source = write_model(folder / name, tensors, license_id=license_id)
         add(str(folder / "registry"), str(source), Given(name, license_id, parents, str(source)), Reading())
     return folder
 
@@ -300,6 +300,13 @@ def test_the_license_of_an_undeclared_ancestor_is_inherited(
 
 def test_a_released_model_is_no_base_of_itself(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answers(checked(place / "org" / "other", place, capsys, 0))["PG202"] == "pass"
+
+
+def test_a_copy_under_the_same_name_and_a_license_of_its_own_is_not_let_off(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = write_model(tmp_path / "base", BASE, license_id="mit")
+    assert answers(checked(copy, place, capsys, 1))["PG202"] == "fail"
 
 
 def test_a_copy_under_another_name_is_not_let_off(
