@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from provenance_gate.artifact.interface import Artifact, NotMeasured
+from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.report.audit import READER, Audit
 from provenance_gate.report.graph import graph_to_json
 from provenance_gate.report.json_report import (
     ancestor_to_json,
-    claims_to_json,
     cost_to_json,
     dump_json,
-    file_to_json,
     match_to_json,
     merge_to_json,
+    subject_to_json,
 )
 from provenance_gate.report.values import finite, rounded
 from provenance_gate.tells.cluster import Cluster
@@ -30,19 +29,11 @@ def render_audit(audit: Audit) -> str:
 
 def audit_to_json(audit: Audit) -> dict[str, Any]:
     """`audit` as JSON values."""
-    artifact = audit.artifact
-    described: dict[str, Any] = {
-        "name": artifact.name,
-        "files": [file_to_json(record) for record in artifact.files],
-        "claims": claims_to_json(artifact.claims),
-    }
-    if isinstance(artifact, Artifact):
-        described |= {"parameters": artifact.parameters, "weight_bytes": artifact.weight_bytes}
     return {
         "schema": AUDIT_SCHEMA,
         "tool": {"name": "provenance-gate", "version": audit.tool_version},
         "command": list(audit.command),
-        "artifact": described,
+        "artifact": subject_to_json(audit.artifact),
         **_digest(audit.digest),
         "verdict": {
             "answer": audit.verdict.answer.value,

@@ -74,6 +74,17 @@ def compare_to_json(
     artifact: Artifact | Subject, base: BaseRef, lineage: Lineage, merge: Merge | NotMeasured = ONE_BASE
 ) -> dict[str, Any]:
     """`compare` as JSON values. `artifact` is the subject of a fingerprint where no model was at hand."""
+    return {
+        "schema": COMPARE_SCHEMA,
+        "artifact": subject_to_json(artifact),
+        "base": _base(base),
+        "lineage": lineage_to_json(lineage),
+        **({} if merge is ONE_BASE else {"merge": merge_to_json(merge)}),
+    }
+
+
+def subject_to_json(artifact: Artifact | Subject) -> dict[str, Any]:
+    """Who was looked at: parameters and size only of a model that was at hand."""
     described: dict[str, Any] = {
         "name": artifact.name,
         "files": [file_to_json(record) for record in artifact.files],
@@ -81,13 +92,7 @@ def compare_to_json(
     }
     if isinstance(artifact, Artifact):
         described |= {"parameters": artifact.parameters, "weight_bytes": artifact.weight_bytes}
-    return {
-        "schema": COMPARE_SCHEMA,
-        "artifact": described,
-        "base": _base(base),
-        "lineage": lineage_to_json(lineage),
-        **({} if merge is ONE_BASE else {"merge": merge_to_json(merge)}),
-    }
+    return described
 
 
 def match_to_json(lineage: Lineage) -> dict[str, Any]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from provenance_gate.artifact.interface import Artifact
 from provenance_gate.lineage.families import Family
 from provenance_gate.report.interface import Scan
 from provenance_gate.report.json_report import (
     ancestor_to_json,
-    claims_to_json,
     cost_to_json,
     dump_json,
-    file_to_json,
     match_to_json,
     merge_to_json,
+    subject_to_json,
 )
 
 SCAN_SCHEMA = "provenance-gate-scan/1"
@@ -27,17 +25,9 @@ def render_scan(scan: Scan) -> str:
 
 def scan_to_json(scan: Scan) -> dict[str, Any]:
     """`scan` as JSON values."""
-    artifact = scan.artifact
-    described: dict[str, Any] = {
-        "name": artifact.name,
-        "files": [file_to_json(record) for record in artifact.files],
-        "claims": claims_to_json(artifact.claims),
-    }
-    if isinstance(artifact, Artifact):
-        described |= {"parameters": artifact.parameters, "weight_bytes": artifact.weight_bytes}
     return {
         "schema": SCAN_SCHEMA,
-        "artifact": described,
+        "artifact": subject_to_json(scan.artifact),
         "searched": {"fingerprints": scan.stored, "records": scan.records, "damaged": list(scan.damaged)},
         "matches": [{**match_to_json(x), "nominated_by": scan.reasons.get(x.base.id, "")} for x in scan.matches],
         "unclear": [{**match_to_json(x), "nominated_by": scan.reasons.get(x.base.id, "")} for x in scan.unclear],

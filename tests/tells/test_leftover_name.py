@@ -43,7 +43,7 @@ def test_a_path_that_ends_in_the_name_of_a_known_model_names_it(tmp_path: Path, 
 
 
 def test_a_path_in_the_hubs_cache_names_its_repository(tmp_path: Path) -> None:
-    path = "/root/.cache/huggingface/hub/models--acme--base-7b/snapshots/abc/special_tokens_map.json"
+    path = "/home/someone/.cache/huggingface/hub/models--acme--base-7b/snapshots/abc/special_tokens_map.json"
     files = {"tokenizer_config.json": {"special_tokens_map_file": path}}
     result = TELL.measure(case(write(tmp_path / "own", files=files)))
     assert result.base == BASE and "tokenizer_config.json" in result.seen
