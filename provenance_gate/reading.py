@@ -7,10 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from provenance_gate.alignment.adapter_ties import measure_ties
-from provenance_gate.alignment.frames import compare_vocabularies
-from provenance_gate.alignment.tokens import shared_embeddings
-from provenance_gate.alignment.trace import trace
 from provenance_gate.artifact.adapter import Adapter
 from provenance_gate.artifact.interface import Artifact, BaseClaim, NotMeasured
 from provenance_gate.artifact.load import OpenedArtifact, open_artifact
@@ -179,10 +175,16 @@ def lineage_of(
     everything = reading.exact is True
     far = not everything and any(is_far(m) for m in (ours.opened, theirs.opened))
     measured = all(isinstance(m.fingerprint.signals.get(ROWS), SignalValue) for m in (ours, theirs))
+    # Alignment is imported where plain comparison leaves something open.
     if measured and not is_settled(lineage):
+        from provenance_gate.alignment.trace import trace
+
         found = FAR if far else trace(artifact, base, seed, everything=everything, jobs=reading.blas_jobs)
         lineage = with_trace(lineage, found)
     if lacks_embeddings(lineage) and not (far or seed):
+        from provenance_gate.alignment.frames import compare_vocabularies
+        from provenance_gate.alignment.tokens import shared_embeddings
+
         lineage = with_vocabulary(lineage, compare_vocabularies(shared_embeddings(artifact, base)))
     return lineage
 
@@ -195,6 +197,8 @@ def _of_adapter(lineage: Lineage, adapter: Adapter, base: OpenedArtifact | None,
         return lineage if same else with_adapter(lineage, absent)
     if isinstance(base.adapter, Adapter):
         return lineage
+    from provenance_gate.alignment.adapter_ties import measure_ties
+
     fit = fit_adapter(adapter, base.artifact)
     tied = isinstance(fit, AdapterFit) and fit.fits and ties
     return with_adapter(lineage, fit, measure_ties(adapter, base.artifact)) if tied else with_adapter(lineage, fit)

@@ -23,8 +23,6 @@ from provenance_gate.artifact.quantized import dequantized
 from provenance_gate.artifact.safetensors_format import open_main, open_set
 from provenance_gate.artifact.shards import refuse_missing
 from provenance_gate.artifact.sources.interface import Store
-from provenance_gate.artifact.torchfile.open import read_torch
-from provenance_gate.artifact.torchfile.weights import open_torch_weights
 from provenance_gate.artifact.weightsets import (
     WeightSet,
     at_root,
@@ -192,6 +190,9 @@ def _torch(store: Store, files: Sequence[FileRecord], beside: Beside, notes: Seq
     if variants and len(plain) == 1:
         # A folder, not a file that was opened by its name.
         plain.append(FileRecord(PurePosixPath("."), 0, FileKind.OTHER))
+    # Where it is needed only: most models hold no pickle, and every command waits for its imports.
+    from provenance_gate.artifact.torchfile.weights import open_torch_weights
+
     found, more = open_torch_weights(store, plain)
     if not found and variants:
         return _torch_set(store, sets[0], beside, sets[1:])
@@ -201,6 +202,8 @@ def _torch(store: Store, files: Sequence[FileRecord], beside: Beside, notes: Seq
 
 
 def _torch_set(store: Store, chosen: WeightSet, beside: Beside, others: tuple[WeightSet, ...] = ()) -> Weights:
+    from provenance_gate.artifact.torchfile.open import read_torch
+
     refuse_missing(chosen.names, ".bin")
     tensors: dict[str, StoredTensor] = {}
     for record in chosen.files:
