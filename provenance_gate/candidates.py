@@ -1,4 +1,4 @@
-"""Where the weights of bases come from: given on the command line, stored in a registry, or read from the hub by ranges."""
+"""Where bases come from: given on the command line, read where a registry says or on the hub, or stored as a fingerprint."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provenance_gate.artifact.interface import BaseClaim, Claims
-from provenance_gate.artifact.load import open_artifact
-from provenance_gate.artifact.sources import open_hub
-from provenance_gate.errors import ArtifactError, UsageError
 from provenance_gate.lineage.interface import BaseRef
-from provenance_gate.reading import BaseOption, Model, Reading, base_ref, is_alone, measure_opened, read_model
-from provenance_gate.searching import Searcher
+from provenance_gate.reading import BaseOption, Model, Reading, base_ref, is_alone, read_model
+from provenance_gate.searching import Searcher, read_known
 
 MOST_FETCHED = 8
 """Declared bases of one artifact that are read from the hub. A card that names more is answered with --base."""
@@ -34,7 +31,8 @@ class Candidates:
     options
         What the user gave; it answers claims before anything else does.
     searcher
-        Registries, asked next. Then the hub, by the id that the artifact declares and nothing else.
+        Registries, asked next: where the weights lie, else the hub by the id that the artifact declares and nothing else, else
+        the stored fingerprint.
     """
 
     options: Sequence[BaseOption]
@@ -74,18 +72,14 @@ class Candidates:
         return self._declared[key]
 
     def _look_up(self, claim: BaseClaim) -> Candidate | str:
+        """Weights before a stored fingerprint: its rows are known to everybody, and only weights can be looked at elsewhere."""
+        entry = self.searcher.registries.find(claim.id)
+        live = read_known(claim.id, entry.source if entry else None, self.reading, claim.revision)
+        if isinstance(live, Model):
+            location = live.opened.store.location if live.opened else ""
+            return Candidate(BaseRef(claim.id, location, claim.revision), live)
         stored = self.searcher.stored(claim.id)
-        if stored is not None:
-            model, location = stored
-            return Candidate(BaseRef(claim.id, location, claim.revision), model)
-        try:
-            reading = self.reading.unasked()
-            opened = open_artifact(open_hub(f"hf://{claim.id}" + _at(claim.revision), reading.remote))
-            model = Model(measure_opened(opened, reading), opened)
-        except (ArtifactError, UsageError) as error:
-            return str(error)
-        return Candidate(BaseRef(claim.id, opened.store.location, claim.revision), model)
-
-
-def _at(revision: str | None) -> str:
-    return f"@{revision}" if revision else ""
+        if stored is None:
+            return live.reason
+        model, location = stored
+        return Candidate(BaseRef(claim.id, location, claim.revision), model)

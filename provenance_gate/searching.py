@@ -181,21 +181,32 @@ class Searcher:
         return Found(corrected(lineage, stored), base, nominee)
 
     def _read(self, ours: Model, nominee: Nominee, source: str | None) -> Found | Unmeasured:
-        """Measure the weights of a nominee where they lie. Only a hub id may be tried without a source: a name is no address."""
-        reading = self.reading.unasked()
-        try:
-            if source is None:
-                opened = open_artifact(open_hub(nominee.id, reading.remote))
-            elif "://" in source or is_local(source):
-                opened = open_artifact(open_store(source, reading.remote))
-            else:
-                return Unmeasured(nominee, _REFUSED)
-            base = Model(measure_opened(opened, reading), opened)
-        except (ArtifactError, UsageError) as error:
-            return Unmeasured(nominee, NotMeasured(str(error)))
-        ref = BaseRef(nominee.id, opened.store.location)
+        base = read_known(nominee.id, source, self.reading)
+        if isinstance(base, NotMeasured):
+            return Unmeasured(nominee, base)
+        ref = BaseRef(nominee.id, base.opened.store.location if base.opened else "")
         claims = claims_of(nominee.id, ours.fingerprint.subject.claims.bases)
         return Found(lineage_of(ours, base, ref, claims, self.reading), base, nominee)
+
+
+def read_known(model_id: str, source: str | None, reading: Reading, revision: str | None = None) -> Model | NotMeasured:
+    """Measure a model where its weights lie: at `source`, else on the hub by its id. Why not, where that is not possible.
+
+    A name is no address: a source counts only as a URL or a local path that exists. Nobody asked for this model on the command
+    line, so a place that does not answer is given up quickly.
+    """
+    reading = reading.unasked()
+    try:
+        if source is None:
+            store = open_hub(f"hf://{model_id}" + (f"@{revision}" if revision else ""), reading.remote)
+        elif "://" in source or is_local(source):
+            store = open_store(source, reading.remote)
+        else:
+            return _REFUSED
+        opened = open_artifact(store)
+        return Model(measure_opened(opened, reading), opened)
+    except (ArtifactError, UsageError) as error:
+        return NotMeasured(str(error))
 
 
 def _reason(hit: Hit) -> Reason | None:

@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 
 import provenance_gate
+from provenance_gate.artifact.load import open_artifact
 from provenance_gate.building import add
 from provenance_gate.cli import main
+from provenance_gate.fingerprint.plan import SamplingPlan
 from provenance_gate.reading import Reading
 from provenance_gate.registry.layers import open_registries
 from provenance_gate.registry.records import Given
 from provenance_gate.report.json_report import load_schema
 from tests.disguises import all_together, reorder_neurons
 from tests.models import Tensors, llama, noisy, write_model
+from tests.test_fabrications import wide, write_wide
 
 
 def further(tensors: Tensors, share: float, seed: int) -> Tensors:
@@ -241,6 +244,20 @@ def test_check_takes_a_declared_base_from_the_registry(
         "PG301": "pass",
         "PG302": "",
     }
+
+
+def test_rows_grafted_where_the_plan_looks_do_not_pass_for_a_base_of_the_registry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everybody can read which rows a fingerprint holds; the weights that the entry points to tell."""
+    base, graft = write_wide(tmp_path / "base", wide(1)), wide(2)
+    for tensor in open_artifact(base).artifact.canonical:
+        if tensor.key.layer is not None and len(tensor.shape) == 2:
+            rows = SamplingPlan().rows(tensor.key.role, tensor.shape)
+            graft[tensor.stored.name][rows.start : rows.stop] = wide(1)[tensor.stored.name][rows.start : rows.stop]
+    add(str(tmp_path / "registry"), str(base), Given("org/base", "mit", (), str(base)), Reading())
+    found = checked(write_wide(tmp_path / "m", graft, "org/base"), tmp_path, capsys, 1)
+    assert answers(found)["PG201"] == "fail"
 
 
 def test_check_finds_a_base_that_nobody_declares(
