@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Final, ParamSpec, TypeVar
 
 import tokenizers
@@ -38,6 +39,7 @@ MAX_ADDED: Final = 4096
 """Added tokens that occur within anchor strings."""
 
 _MAX_PIECES: Final = 200_000
+_SHORT, _FEW_WORDS = 8, 500
 _MAX_MARK: Final = 20
 _MAX_WORDS: Final = 20_000
 _LONGEST_ADDED: Final = 16
@@ -189,7 +191,11 @@ class AnchorTokenizer:
         return made
 
     def _wanted_pieces(self, words: Iterable[str]) -> frozenset[bytes]:
+        words = tuple(words)
         pieces = _parts(words)
+        if self._model.get("type") in (None, "BPE") and not self._model.get("unk_token"):
+            # A character that the list lacks falls away, and its neighbors meet.
+            pieces |= _thinned(words)
         prefix, suffix = (self._model.get(f"{name}") for name in ("continuing_subword_prefix", "end_of_word_suffix"))
         for name, mark in (("continuing_subword_prefix", prefix), ("end_of_word_suffix", suffix)):
             if isinstance(mark, str) and (len(mark) > _MAX_MARK or not mark.isascii()):
@@ -262,6 +268,14 @@ def _is_usable(step: Step, where: str) -> bool:
 
 def _sequence(steps: list[Step], nested: str) -> Step | None:
     return {"type": "Sequence", nested: steps} if steps else None
+
+
+def _thinned(texts: Iterable[str]) -> set[str]:
+    """Every text of at most `_SHORT` characters with any of them left out; none where a normalizer makes very many texts."""
+    short = {text for text in texts if len(text) <= _SHORT}
+    if len(short) > _FEW_WORDS:
+        return set()
+    return {"".join(chosen) for text in short for size in range(1, len(text)) for chosen in combinations(text, size)}
 
 
 def _parts(texts: Iterable[str]) -> set[str]:

@@ -135,6 +135,15 @@ def test_first_ids_are_those_of_the_library_with_the_whole_file(
     assert parse_tokenizer(text.encode(), None).first_ids == {a: ids[0] for a, ids in encoded.items() if ids}
 
 
+def test_a_character_that_the_list_lacks_lets_its_neighbors_meet() -> None:
+    tokens = ["ae", "a", "e", *"theofind0123"]
+    model = {"type": "BPE", "vocab": {t: i for i, t in enumerate(dict.fromkeys(tokens))}, "merges": [["a", "e"]]}
+    text = json.dumps({"version": "1.0", "added_tokens": [], "model": model})
+    wanted = tokenizers.Tokenizer.from_str(text).encode("are", add_special_tokens=False).ids[0]
+    assert wanted == 0
+    assert parse_tokenizer(text.encode(), None).first_ids["are"] == wanted
+
+
 def tokenizer_json(model: dict[str, Any], **parts: Any) -> bytes:
     return json.dumps({"version": "1.0", "added_tokens": [], **parts, "model": model}).encode()
 

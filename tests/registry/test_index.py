@@ -277,7 +277,12 @@ def test_ten_thousand_entries_are_read_in_a_blink(tmp_path: Path) -> None:
     entry = value["entries"][0]
     value["entries"] = [{**entry, "id": f"acme/model-{i}"} for i in range(10_000)]
     data = json.dumps(value).encode()
-    began = time.process_time()
-    assert len(entries_of(parse_index(data, "x", Damage()), "x")) == 10_000
-    # The budget is 0.3 s; twice that would be another algorithm, not another machine.
-    assert time.process_time() - began < 0.6
+    few = json.dumps({**value, "entries": value["entries"][:1_000]}).encode()
+
+    def seconds(text: bytes, count: int) -> float:
+        began = time.process_time()
+        assert len(entries_of(parse_index(text, "x", Damage()), "x")) == count
+        return time.process_time() - began
+
+    # Ten times the entries, ten times the work: more would be another algorithm, not another machine.
+    assert min(seconds(data, 10_000) for _ in range(2)) < 30 * max(seconds(few, 1_000) for _ in range(3))
