@@ -153,6 +153,7 @@ class AnchorTokenizer:
             model["dropout"] = None
         if rules is not None:
             model["merges"] = [[left.decode(), right.decode()] for left, right in rules]
+        added = self._told_apart(added, ids)
         contents = [str(token["content"]) for token in added]
         for content in contents:
             numbers.setdefault(content, len(numbers))
@@ -172,6 +173,24 @@ class AnchorTokenizer:
                 turned.setdefault(number, ids[content.encode()])
         found = [_guarded(_encode, tokenizer, anchor) for anchor in ANCHOR_STRINGS]
         return {anchor: turned[int(some[0])] for anchor, some in zip(ANCHOR_STRINGS, found, strict=True) if some}
+
+    def _told_apart(
+        self, added: Sequence[Mapping[str, object]], ids: Mapping[bytes, int]
+    ) -> list[Mapping[str, object]]:
+        """`added` without those that the normalizer makes equal to one of a smaller id.
+
+        The library finds one of the equal ones, and not always the same: it takes them in the order of a hash table.
+        """
+        normalizer = None
+        kept: dict[tuple[bool, str], Mapping[str, object]] = {}
+        for token in sorted(added, key=lambda t: ids[str(t["content"]).encode()]):
+            text = str(token["content"])
+            if token.get("normalized") is True and self._normalizers:
+                normalizer = normalizer or _library({"normalizer": _sequence(self._normalizers, "normalizers")}).normalizer
+                text = _guarded(normalizer.normalize_str, text)
+            kept.setdefault((token.get("normalized") is True, text), token)
+        chosen = {id(token) for token in kept.values()}
+        return [token for token in added if id(token) in chosen]
 
     def _normalize(self, texts: Iterable[str]) -> set[str]:
         made = set(texts)
