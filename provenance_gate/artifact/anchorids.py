@@ -186,7 +186,9 @@ class AnchorTokenizer:
         for token in sorted(added, key=lambda t: ids[str(t["content"]).encode()]):
             text = str(token["content"])
             if token.get("normalized") is True and self._normalizers:
-                normalizer = normalizer or _library({"normalizer": _sequence(self._normalizers, "normalizers")}).normalizer
+                normalizer = (
+                    normalizer or _library({"normalizer": _sequence(self._normalizers, "normalizers")}).normalizer
+                )
                 text = _guarded(normalizer.normalize_str, text)
             kept.setdefault((token.get("normalized") is True, text), token)
         chosen = {id(token) for token in kept.values()}

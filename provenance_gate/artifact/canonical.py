@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from provenance_gate.artifact.expertstacks import ExpertStack, expert_stacks
 from provenance_gate.artifact.interface import (
     CanonicalTensor,
+    Lies,
     ModelConfig,
     NotMeasured,
     Role,
     StoredTensor,
     TensorKey,
 )
+from provenance_gate.artifact.quantized.tables import DequantizingReader
 from provenance_gate.artifact.roles import Layout, NamedTensor, name_tensors
 from provenance_gate.artifact.sources.ahead import Place, TellsSpans
 from provenance_gate.errors import one_line
@@ -92,7 +94,7 @@ class TensorView:
             raise IndexError(f"rows {start} to {stop} of {self.shape[0]}")
         runs = self._runs(start, stop)
         if self.turned:
-            return self._read_turned(runs, stop - start)
+            return self._read_turned(runs, stop - start, range(self.columns))
         if self.every > 1 and runs:
             ((first, length),) = runs
             block = self.stored.reader.read(self.origin + first * self.columns, length * self.columns)
@@ -101,10 +103,56 @@ class TensorView:
         flat = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, np.float32)
         return flat if len(self.shape) == 1 else flat.reshape(stop - start, self.columns)
 
+    @property
+    def lies(self) -> Lies:
+        """COLUMNS and SCATTERED only where `read_block` reads no more than the columns need."""
+        if len(self.shape) != 2:
+            return Lies.ROWS
+        if self.turned:
+            return Lies.COLUMNS
+        packed = self._packed
+        return Lies.ROWS if packed is None else packed.lies
+
+    @property
+    def _packed(self) -> DequantizingReader | None:
+        """The reader of a matrix that is packed turned, where canonical columns are its columns."""
+        reader = self.stored.reader
+        if self.turned or not isinstance(reader, DequantizingReader) or reader.lies is Lies.ROWS:
+            return None
+        return reader if self.every == 1 and reader.columns == self.columns else None
+
+    def read_block(self, rows: range, columns: range) -> NDArray[np.float32]:
+        """Part of the matrix, shape (len(rows), len(columns))."""
+        if not 0 <= columns.start <= columns.stop <= self.columns:
+            raise IndexError(f"columns {columns.start} to {columns.stop} of {self.columns}")
+        packed = self._packed
+        if not self.turned and packed is None:
+            return np.ascontiguousarray(self.read_rows(rows.start, rows.stop)[:, columns.start : columns.stop])
+        if not 0 <= rows.start <= rows.stop <= self.shape[0]:
+            raise IndexError(f"rows {rows.start} to {rows.stop} of {self.shape[0]}")
+        runs = self._runs(rows.start, rows.stop)
+        if packed is None:
+            return self._read_turned(runs, len(rows), columns)
+        top = self.origin // self.columns
+        return np.concatenate([packed.read_block(range(top + first, top + first + n), columns) for first, n in runs])
+
+    def block_spans(self, rows: range, columns: range) -> tuple[Place, ...]:
+        """Where `read_block(rows, columns)` reads of remote files; empty when it cannot tell."""
+        reader, packed = self.stored.reader, self._packed
+        if packed is not None:
+            top, runs = self.origin // self.columns, self._runs(rows.start, rows.stop)
+            return tuple(
+                p for first, n in runs for p in packed.block_spans(range(top + first, top + first + n), columns)
+            )
+        if self.turned and isinstance(reader, TellsSpans):
+            width = self.stored.shape[-1]
+            return reader.spans(self.origin + columns.start * width, len(columns) * width)
+        return self.row_spans(rows.start, rows.stop)
+
     def row_spans(self, start: int, stop: int) -> tuple[Place, ...]:
         """Where `read_rows(start, stop)` reads; nothing for a turned matrix, of which every row takes all."""
         reader = self.stored.reader
-        if self.turned or not isinstance(reader, TellsSpans):
+        if self.lies is not Lies.ROWS or not isinstance(reader, TellsSpans):
             return ()
         runs = self._runs(start, stop)
         return tuple(p for first, n in runs for p in reader.spans(self.origin + first * self.columns, n * self.columns))
@@ -115,17 +163,17 @@ class TensorView:
             return _cut(self.segments, start, stop)
         return ((self.segments[0][0] + start * self.every, (stop - start - 1) * self.every + 1),)
 
-    def _read_turned(self, runs: Segments, count: int) -> NDArray[np.float32]:
+    def _read_turned(self, runs: Segments, count: int, columns: range) -> NDArray[np.float32]:
         width = self.stored.shape[-1]
-        out = np.empty((count, self.columns), dtype=np.float32)
+        out = np.empty((count, len(columns)), dtype=np.float32)
         step = max(1, _TURN_BLOCK // max(width, 1))
-        for row in range(0, self.columns, step):
-            rows = min(step, self.columns - row)
-            block = self.stored.reader.read(self.origin + row * width, rows * width).reshape(rows, width)
+        for left in range(columns.start, columns.stop, step):
+            wide = min(step, columns.stop - left)
+            block = self.stored.reader.read(self.origin + left * width, wide * width).reshape(wide, width)
             at = 0
             for first, n in runs:
                 part = block[:, first : first + n : self.every].T
-                out[at : at + len(part), row : row + rows] = part
+                out[at : at + len(part), left - columns.start : left - columns.start + wide] = part
                 at += len(part)
         return out
 

@@ -280,6 +280,17 @@ class TensorKey:
         return f"{self.stack}/{layer}/{self.role.value}/{self.part}"
 
 
+class Lies(Enum):
+    """How a matrix lies in its file, and so what is cheap to read of it."""
+
+    ROWS = "rows"
+    """The values of a row lie together."""
+    COLUMNS = "columns"
+    """It is stored turned (in x out), or packed so: a row is spread over the whole tensor, and some columns lie together."""
+    SCATTERED = "scattered"
+    """As COLUMNS, and what scales a column lies anywhere in its table (GPTQ in activation order)."""
+
+
 class CanonicalTensor(Protocol):
     """A view with a role. `shape` is (out, in) for matrices, (n,) for vectors."""
 
@@ -296,6 +307,18 @@ class CanonicalTensor(Protocol):
 
     def read_rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Rows [start, stop) as float32, shape (stop - start, in); for a vector its elements [start, stop)."""
+        ...
+
+    @property
+    def lies(self) -> Lies:
+        """What is cheap to read; ROWS for a vector."""
+        ...
+
+    def read_block(self, rows: range, columns: range) -> NDArray[np.float32]:
+        """Part of a matrix as float32, shape (len(rows), len(columns)); cheap for a few columns that do not lie in ROWS.
+
+        `columns` starts at a multiple of 32 and ends at one, or with the last column.
+        """
         ...
 
 

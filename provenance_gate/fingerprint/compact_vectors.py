@@ -25,6 +25,7 @@ from provenance_gate.artifact.interface import Role
 from provenance_gate.errors import FingerprintError
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue
 from provenance_gate.fingerprint.plan import MAX_ROWS
+from provenance_gate.fingerprint.rows import window_of
 
 Vector = NDArray[np.float64]
 
@@ -94,12 +95,13 @@ def _stored_rows(signal: SignalValue) -> Iterator[_Rows]:
             case {"role": str(role), "shape": [int(rows), int(columns)], "first": int(first), "rows": int(count)} if (
                 0 < count <= min(rows, MAX_ROWS) and columns > 0 and 0 <= first <= rows - count
             ):
-                size = count * columns
+                window = window_of(entry, (rows, columns))
+                size = count * (columns if window is None else len(window))
             case _:
                 raise FingerprintError(f"{_ROWS}: an entry of the tensor table is malformed")
         if at + size > len(values):
             raise FingerprintError(f"{_ROWS}: the table lists more rows than are stored")
-        if role in wanted:
+        if role in wanted and window is None:  # sketches are of whole rows
             yield _Rows(wanted[role], (rows, columns), first, values[at : at + size].reshape(count, columns))
         at += size
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from provenance_gate.artifact.interface import (
     Artifact,
     CanonicalTensor,
+    Lies,
     NotMeasured,
     Role,
     StoredTensor,
@@ -41,13 +42,18 @@ _EXPERTS = frozenset({Role.EXPERT_GATE, Role.EXPERT_UP, Role.EXPERT_DOWN})
 
 T = TypeVar("T")
 U = TypeVar("U")
+_Cut = tuple[range, range]
+"""Rows and columns of a window."""
 Progress = Callable[[int, int], None]
 """Called with (done, of) while tensors are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampledRows:
-    """The rows of one canonical matrix that the plan asks for. `values` has shape (n, C), float32."""
+    """The rows of one canonical matrix that the plan asks for. `values` has shape (n, C), float32.
+
+    `window`: the columns that were read, where it was not all of them; `values` has only these.
+    """
 
     key: TensorKey
     shape: tuple[int, ...]
@@ -55,6 +61,7 @@ class SampledRows:
     stored_name: str
     first: int
     values: NDArray[np.float32]
+    window: range | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,8 @@ class Observations:
     ----------
     rows
         Sampled rows per canonical matrix.
+    unread
+        Matrices of the layers that the plan passes over, because others of their kind tell enough.
     vectors
         Each canonical vector whole, float32.
     whole
@@ -109,11 +118,19 @@ class Observations:
     vectors: Mapping[TensorKey, NDArray[np.float32]]
     whole: Mapping[str, WholeTensor] | NotMeasured
     contents: Mapping[TensorKey, ContentDigest]
+    unread: tuple[TensorKey, ...] = ()
 
     @property
     def exact(self) -> bool:
         """Whether every byte was read."""
         return not isinstance(self.whole, NotMeasured)
+
+    @property
+    def windows(self) -> NotMeasured | None:
+        """Why signals over whole rows have no value, if they have none."""
+        if any(r.window is not None for r in self.rows.values()):
+            return NotMeasured("of matrices that are stored turned only some columns were read; --exact reads all")
+        return None
 
     @property
     def embedding(self) -> CanonicalTensor | NotMeasured:
@@ -148,16 +165,19 @@ def observe(
     """
     plan = plan or SamplingPlan()
     whole_too = artifact.weight_bytes <= EXACT_LIMIT if exact is None else exact
-    matrices = [t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1] and _is_sampled(t.key)]
+    filled = [t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1] and _is_sampled(t.key)]
+    # What is read whole anyway gives its rows as well.
+    cuts = {} if whole_too else {t.key: c for t in filled if (c := _window(t, plan)) is not None}
+    matrices = [t for t in filled if t.key not in cuts or plan.reads(t.key, t.lies)]
     vectors = [t for t in artifact.canonical if len(t.shape) == 1 and 0 < t.shape[0] <= VECTOR_LIMIT]
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         sampled: list[tuple[SampledRows, ContentDigest | None]] = []
         kept: dict[TensorKey, NDArray[np.float32]] = {}
         # Both kinds together: in the file a norm lies beside a matrix, and one request may fetch both.
-        for batch in batches(_wanted(artifact.canonical, matrices, vectors, plan)):
+        for batch in batches(_wanted(artifact.canonical, matrices, vectors, plan, cuts)):
             step = [r.tensor for r in batch if len(r.tensor.shape) == 2]
             done = None if progress is None else _shifted(progress, len(sampled), len(matrices))
-            sampled += _run(pool, lambda t: _sample(t, plan, digest=not whole_too), step, done)
+            sampled += _run(pool, lambda t: _sample(t, plan, cuts.get(t.key), digest=not whole_too), step, done)
             flat = [r.tensor for r in batch if len(r.tensor.shape) == 1]
             kept.update(_run(pool, lambda t: (t.key, t.read_rows(0, t.shape[0])), flat, None))
         rows = {r.key: r for r, _ in sampled}
@@ -165,7 +185,8 @@ def observe(
             contents = {r.key: digest for r, digest in sampled if digest is not None}
             contents |= {k: _digest(v, v.size) for k, v in kept.items()}
             reason = f"{artifact.weight_bytes:,} bytes of weights are sampled, not read whole; --exact reads all"
-            return Observations(artifact, plan, rows, kept, NotMeasured(reason), contents)
+            unread = tuple(t.key for t in filled if t.key not in rows)
+            return Observations(artifact, plan, rows, kept, NotMeasured(reason), contents, unread)
         passed = list(_run(pool, lambda g: _read_whole(*g), _by_stored(artifact), progress))
     whole = {name: tensor for name, tensor, _ in passed}
     digests = {key: digest for _, _, found in passed for key, digest in found.items()}
@@ -186,13 +207,22 @@ def _wanted(
     matrices: Sequence[CanonicalTensor],
     vectors: Sequence[CanonicalTensor],
     plan: SamplingPlan,
+    cuts: Mapping[TensorKey, _Cut],
 ) -> list[Rows]:
     """The rows of all matrices and vectors, in the order of `canonical`."""
     found = {t.key: Rows(t, 0, t.shape[0]) for t in vectors}
     for tensor in matrices:
-        wanted = plan.rows(tensor.key.role, tensor.shape)
-        found[tensor.key] = Rows(tensor, wanted.start, wanted.stop)
+        wanted, window = cuts.get(tensor.key) or (plan.rows(tensor.key.role, tensor.shape), None)
+        found[tensor.key] = Rows(tensor, wanted.start, wanted.stop, window)
     return [found[t.key] for t in canonical if t.key in found]
+
+
+def _window(tensor: CanonicalTensor, plan: SamplingPlan) -> _Cut | None:
+    """What is read of a matrix whose rows are dear; None for others, where it is all columns, and for embeddings."""
+    if tensor.lies is Lies.ROWS or tensor.key.role is Role.EMBEDDING:
+        return None
+    rows, columns = plan.window(tensor.key.role, tensor.shape, tensor.lies)
+    return (rows, columns) if len(columns) < tensor.shape[1] else None
 
 
 def _shifted(progress: Progress, before: int, of: int) -> Progress:
@@ -203,10 +233,17 @@ def _is_sampled(key: TensorKey) -> bool:
     return key.role not in _EXPERTS or not key.part.isdigit() or int(key.part) < SAMPLED_EXPERTS
 
 
-def _sample(tensor: CanonicalTensor, plan: SamplingPlan, *, digest: bool) -> tuple[SampledRows, ContentDigest | None]:
-    wanted = plan.rows(tensor.key.role, tensor.shape)
-    values = tensor.read_rows(wanted.start, wanted.stop)
-    rows = SampledRows(tensor.key, tensor.shape, tensor.stored.dtype, tensor.stored.name, wanted.start, values)
+def _sample(
+    tensor: CanonicalTensor, plan: SamplingPlan, cut: _Cut | None, *, digest: bool
+) -> tuple[SampledRows, ContentDigest | None]:
+    if cut is None:
+        wanted, window = plan.rows(tensor.key.role, tensor.shape), None
+        values = tensor.read_rows(wanted.start, wanted.stop)
+    else:
+        wanted, window = cut
+        values = tensor.read_block(wanted, window)
+    stored = tensor.stored
+    rows = SampledRows(tensor.key, tensor.shape, stored.dtype, stored.name, wanted.start, values, window)
     return rows, _digest(values, _count(tensor.shape)) if digest else None
 
 

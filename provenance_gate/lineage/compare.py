@@ -12,8 +12,15 @@ from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, BaseClaim, Com
 from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import IMPORTED_METHOD, compare_signal
+from provenance_gate.fingerprint.rows import on_common_blocks
 from provenance_gate.fingerprint.signals import SIGNALS
-from provenance_gate.fingerprint.signals.weight_correlation import BODY, WeightCorrelation, mean_correlation, rows_of
+from provenance_gate.fingerprint.signals.weight_correlation import (
+    BODY,
+    WeightCorrelation,
+    mean_correlation,
+    rows_of,
+    unread_of,
+)
 from provenance_gate.lineage.components import (
     Pair,
     Rows,
@@ -82,14 +89,26 @@ def _weights(artifact: Fingerprint, base: Fingerprint, signals: Mapping[str, Evi
         else None
     )
     components = component_evidence(matched.rows, pairs, tests, norms)
-    same = sameness(artifact, base, signals["content_identity"], matched.rows, pairs)
-    return _Weights(matched, base_rows, alignment, pairs, components, same)
+    depths = _depth(matched.rows, ours, theirs), _depth(base_rows, theirs, ours)
+    same = sameness(artifact, base, signals["content_identity"], matched.rows, pairs, depths)
+    return _Weights(matched, base_rows, alignment, pairs, components, same, depths)
 
 
 def _matched(ours: SignalValue, theirs: SignalValue) -> tuple[ContentMatch, Rows]:
     """Rows of both sides under common keys."""
     unnamed = ours.facts.get("roles_from") == "none", theirs.facts.get("roles_from") == "none"
-    return match_rows(rows_of(ours), rows_of(theirs), unnamed)
+    rows, base_rows = on_common_blocks(rows_of(ours), rows_of(theirs))
+    # What was passed over in the base lacks a counterpart by choice of the plan, not by nature.
+    passed = unread_of(theirs)
+    return match_rows({k: r for k, r in rows.items() if k not in passed}, base_rows, unnamed)
+
+
+def _depth(rows: Rows, value: SignalValue, other: SignalValue) -> int:
+    """Layers of a model with matrices: those of which `rows` are left, and those that the plan passed over in either model."""
+    keys = {*rows}
+    if unread_of(value) or unread_of(other):
+        keys |= unread_of(value) | rows_of(value).keys()
+    return len({(k.stack, k.layer) for k in keys if k.layer is not None})
 
 
 class _Weights:
@@ -103,8 +122,9 @@ class _Weights:
         pairs: tuple[Pair, ...],
         components: dict[str, ComponentEvidence],
         same: Sameness,
+        depths: tuple[int, int],
     ) -> None:
-        self.matched, self.base_rows, self.alignment = matched, base_rows, alignment
+        self.matched, self.base_rows, self.alignment, self.depths = matched, base_rows, alignment, depths
         self.pairs, self.components, self.same = pairs, components, same
         self.body_pairs = [p for p in pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in BODY]
         self.learned = learned_agreement(self._dependent_pairs())
@@ -215,9 +235,8 @@ class _Weights:
         if decision.relation is not Relation.DERIVED:
             return ()
         kinds = []
-        base_layers = {(k.stack, k.layer) for k in self.base_rows if k.layer is not None}
         renumbered = alignment.renumbered and self.matched.numbered
-        if renumbered or len(base_layers) != alignment.total:
+        if renumbered or self.depths[0] != self.depths[1]:
             kinds.append("depth changed")
         quantized = any(quantized_bits(p.ours.dtype) and not quantized_bits(p.theirs.dtype) for p in self.body_pairs)
         if quantized:

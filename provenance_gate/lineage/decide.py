@@ -27,8 +27,6 @@ BULK = 0.65
 LEARNED, LEARNED_NORMS = 0.6, 0.5
 """Then they must agree in what was learned: along the base's strongest directions (one start and other data 0.28 to 0.36; three
 tenths of a stranger mixed in 0.81 and more), or, where too few rows were sampled to tell them, in the norm gains."""
-SMALLEST_COSINE = 2.0 / math.pi
-"""A correlation r of values shows as a mean cosine of at least this times r, whatever the number of sampled rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ def derived_score(correlation: float) -> float:
 
 
 def _silent(body: BodyEvidence) -> bool:
-    powerful = body.test.detectable / SMALLEST_COSINE <= SILENT
+    powerful = body.test.detectable <= SILENT
     quiet = body.test.log10_p > SILENT_LOG10_P and abs(body.correlation) < SILENT
     return powerful and quiet and body.coverage >= HALF
 
@@ -142,7 +140,7 @@ def _part(body: BodyEvidence) -> str:
 def _why_undecided(body: BodyEvidence) -> str:
     if body.coverage < HALF:
         return f"only {body.coverage:.0%} of the body has a counterpart of the same shape"
-    if body.test.detectable / SMALLEST_COSINE > SILENT:
+    if body.test.detectable > SILENT:
         return "the models are too small for the test to see a correlation of 0.05"
     return "a dependence too weak for derivation and too strong for chance"
 

@@ -29,7 +29,8 @@ def best_pairs(ours: list[KeptRows], theirs: list[KeptRows], floor: float) -> li
     count = min(len(r.values) for r in (*ours, *theirs))
     limit = max(_FEWEST_VALUES, int(_WORK / (len(ours) * len(theirs))))
     x, y = (np.stack([_unit(r.values[:count], limit) for r in rows]) for rows in (ours, theirs))
-    floor = max(floor, _NOISE / math.sqrt(x.shape[1])) if x.shape[1] >= _FEWEST_VALUES else floor
+    if x.shape[1] >= _FEWEST_VALUES or ours[0].window is not None:
+        floor = max(floor, _NOISE / math.sqrt(x.shape[1]))
     scores: list[NDArray[np.float32]] = []
     places: list[NDArray[np.int64]] = []
     for start in range(0, len(x), _BLOCK):

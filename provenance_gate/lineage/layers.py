@@ -117,7 +117,7 @@ def _test(chosen: list[tuple[_Group, list[tuple[int, int]]]], log10_tried: float
     joined = PairStatistics(
         *(
             np.concatenate([[getattr(p, name)[i, j] for i, j in pairs] for p, pairs in parts])[:, None]
-            for name in ("statistic", "mean", "variance", "units")
+            for name in ("statistic", "mean", "variance", "units", "response")
         )
     )
     return combined_test(joined, [(i, 0) for i in range(len(joined.statistic))], log10_tried)
@@ -146,7 +146,9 @@ def mixer_writers(rows: Rows) -> dict[Place, Writer]:
         if heads == 0 and has_selection:
             writers[key.stack, key.layer] = kept.values[None]
         elif heads > 0 and not has_selection and channels % heads == 0:
-            writers[key.stack, key.layer] = _cut_into(kept, heads)
+            writer = _cut_into(kept, heads)
+            if len(writer):
+                writers[key.stack, key.layer] = writer
     return writers
 
 
@@ -160,8 +162,12 @@ def _mixer_heads(rows: Rows, writer: TensorKey) -> int:
 
 
 def _cut_into(kept: KeptRows, heads: int) -> Writer:
+    """The heads that lie whole within the columns at hand, shape (H, R, D); H may be 0."""
     width = kept.shape[1] // heads
-    return np.ascontiguousarray(kept.values.reshape(len(kept.values), heads, width).transpose(1, 0, 2))
+    left = 0 if kept.window is None else -kept.window.start % width
+    count = (kept.values.shape[1] - left) // width if left < kept.values.shape[1] else 0
+    whole = kept.values[:, left : left + count * width]
+    return np.ascontiguousarray(whole.reshape(len(whole), count, width).transpose(1, 0, 2))
 
 
 def feed_forward_writers(rows: Rows) -> dict[Place, Writer]:
@@ -195,7 +201,9 @@ def attention_writers(rows: Rows, heads: object) -> dict[Place, Writer]:
     writers: dict[Place, Writer] = {}
     for key, kept in sorted(rows.items(), key=lambda item: _natural(item[0])):
         if key.role is Role.ATTENTION_O and key.layer is not None and key.part == "" and kept.shape[1] % heads == 0:
-            writers[key.stack, key.layer] = _cut_into(kept, heads)
+            writer = _cut_into(kept, heads)
+            if len(writer):
+                writers[key.stack, key.layer] = writer
     return writers
 
 

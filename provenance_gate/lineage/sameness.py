@@ -35,9 +35,16 @@ class Sameness:
 
 
 def sameness(
-    artifact: Fingerprint, base: Fingerprint, content: Evidence, rows: Rows, pairs: tuple[Pair, ...]
+    artifact: Fingerprint,
+    base: Fingerprint,
+    content: Evidence,
+    rows: Rows,
+    pairs: tuple[Pair, ...],
+    depths: tuple[int, int],
 ) -> Sameness:
-    """IDENTICAL needs every value read; REFORMATTED that all sampled values agree to the rounding of the coarser format."""
+    """IDENTICAL needs every value read; REFORMATTED that all sampled values agree to the rounding of the coarser format, and as
+    many layers (`depths`, of the artifact and the base).
+    """
     if content.value == 1.0 and content.detail.get("parameters") == content.detail.get("base_parameters"):
         if content.method == "exact" and artifact.parameters == base.parameters:
             return Sameness(Relation.IDENTICAL, "every tensor is bit-equal", 4)
@@ -52,6 +59,7 @@ def sameness(
     matrices = [r for k, r in rows.items() if k.role is not Role.OTHER]
     if (
         matrices
+        and depths[0] == depths[1]
         and len(pairs) >= len(matrices)
         and any(p.ours.dtype != p.theirs.dtype for p in pairs)
         and all(map(_rounds, pairs))

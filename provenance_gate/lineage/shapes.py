@@ -238,4 +238,4 @@ def _renamed(rows: Rows, names: Mapping[TensorKey, _Name], block: _Block) -> Row
 def _turned(kept: KeptRows) -> KeptRows:
     step = max(1, kept.values.shape[1] // _RESIDUAL)
     values = np.ascontiguousarray(kept.values.T[::step][:_RESIDUAL])
-    return replace(kept, shape=kept.shape[::-1], values=values)
+    return replace(kept, shape=kept.shape[::-1], values=values, window=None)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, NotMeasured
 from provenance_gate.errors import FingerprintError
 from provenance_gate.fingerprint.interface import Fingerprint, Json, SignalValue
+from provenance_gate.fingerprint.rows import on_common_blocks
 from provenance_gate.fingerprint.signals.weight_correlation import BODY, WeightCorrelation, rows_of
 from provenance_gate.lineage.components import Pair, aligned_pairs
 from provenance_gate.lineage.interface import Lineage
@@ -117,7 +118,8 @@ def _plain_changes(ours: Fingerprint, parent: Fingerprint) -> Changes | NotMeasu
         return NotMeasured("the fingerprints keep different rows")
     try:
         unnamed = a.facts.get("roles_from") == "none", b.facts.get("roles_from") == "none"
-        matched, theirs = match_rows(rows_of(a), rows_of(b), unnamed)
+        rows, base_rows = on_common_blocks(rows_of(a), rows_of(b))
+        matched, theirs = match_rows(rows, base_rows, unnamed)
     except (FingerprintError, KeyError) as error:
         return NotMeasured(f"kept rows cannot be read: {error}")
     pairs = aligned_pairs(matched.rows, theirs, align_layers(matched.rows, theirs, matched.log10_tried))

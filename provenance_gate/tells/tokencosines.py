@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from provenance_gate.alignment.frames import Basis, find_frames
 from provenance_gate.alignment.interface import FrameKind
 from provenance_gate.alignment.tokens import SharedEmbeddings, shared_embeddings
-from provenance_gate.artifact.interface import CanonicalTensor, NotMeasured, Role, StoredTensor, TensorKey
+from provenance_gate.artifact.interface import CanonicalTensor, Lies, NotMeasured, Role, StoredTensor, TensorKey
 from provenance_gate.artifact.sources.ahead import Rows, batches
 from provenance_gate.artifact.sources.coalesce import WIDE_GAP, PrefetchedSource
 from provenance_gate.fingerprint.interface import Fingerprint, Json, SignalValue
@@ -189,6 +189,7 @@ class _InMemory:
     stored: StoredTensor
     values: Array
     keeps_order: bool = True
+    lies: Lies = Lies.ROWS
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -196,6 +197,9 @@ class _InMemory:
 
     def read_rows(self, start: int, stop: int) -> Array:
         return self.values[start:stop]
+
+    def read_block(self, rows: range, columns: range) -> Array:
+        return self.values[rows.start : rows.stop, columns.start : columns.stop]
 
 
 def _in_frame(rows: Array, basis: Basis, table: CanonicalTensor) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance_gate.artifact.interface import StoredTensor
+from provenance_gate.artifact.interface import Lies, StoredTensor
 from provenance_gate.artifact.quantized.bits import Codes, unpack
 from provenance_gate.artifact.quantized.gptq import gptq_parts
 from provenance_gate.artifact.quantized.interface import Match, Tensors, malformed, shapes, virtual
@@ -75,6 +75,6 @@ class Awq:
             raise malformed(scales, f"{groups} groups for {columns} inputs: no group size fits")
         name = main.name.removesuffix("qweight") + "weight"
         decoder = _Decoder(Table(main, columns, words), Table(zeros, groups, words), Table(scales, groups, out), size)
-        reader = DequantizingReader(name, out, columns, decoder, turned=True)
+        reader = DequantizingReader(name, out, columns, decoder, Lies.COLUMNS)
         tensor = virtual(name, "AWQ4", (out, columns), (main, zeros, scales), reader)
         return Match(tensor, (main.name, zeros.name, scales.name), contradictions(4, size, columns, said))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance_gate.artifact.interface import StoredTensor
+from provenance_gate.artifact.interface import Lies, StoredTensor
 from provenance_gate.artifact.quantized.bits import WORD, unpack, words_for
 from provenance_gate.artifact.quantized.interface import Match, Tensors, is_empty, malformed, shapes, virtual
 from provenance_gate.artifact.quantized.said import Said, contradictions, told_size
@@ -29,6 +29,7 @@ _MAX_GROUPS = 1 << 16
 
 _SAMPLED = 8
 _SAMPLED_WORDS = 4096
+_SAMPLED_INPUTS = 256
 _CLEAR = 0.99
 """Share of equal zero points from which a symmetric quantization is taken as certain."""
 
@@ -108,7 +109,8 @@ class Gptq:
             bits,
             said.minus_one,
         )
-        reader = DequantizingReader(name, out, columns, decoder, turned=True)
+        lies = Lies.SCATTERED if index is not None and groups > 1 and said.act_order else Lies.COLUMNS
+        reader = DequantizingReader(name, out, columns, decoder, lies)
         tensor = virtual(name, f"GPTQ{bits}", (out, columns), used, reader)
         return Match(tensor, tuple(p.name for p in used), contradictions(bits, size, columns, said))
 
@@ -140,7 +142,7 @@ def gptq_parts(
 
 
 def settle(mains: Sequence[StoredTensor], tensors: Tensors, said: Said) -> tuple[Said, tuple[str, ...]]:
-    """`said` with `minus_one` set for the whole model, and a note when the values contradict config.json.
+    """`said` with `minus_one` and `act_order` set for the whole model, and a note when the values contradict config.json.
 
     A symmetric quantization has every zero point at mid-range, 2 ** (bits - 1): stored as it is in version 2, one less in
     version 1. Where at least 99 % of a sample agree, the values decide; else config.json; else version 1. All modules get
@@ -149,10 +151,13 @@ def settle(mains: Sequence[StoredTensor], tensors: Tensors, said: Said) -> tuple
     claimed = None if said.zero_points not in ("gptq", "gptq_v2") else said.zero_points == "gptq"
     counts = np.zeros(3, dtype=np.int64)
     seen = 0
+    act_order: bool | None = None
     for main in mains:
         parts = gptq_parts(main, tensors)
         if parts is None or parts[0].shape[1] != parts[2].shape[1]:
             continue
+        if act_order is None and parts[3] is not None:
+            act_order = _jumps(parts[3])
         zeros, out = parts[1], parts[2].shape[1]
         bits = next((b for b in _BITS if zeros.shape[1] == words_for(out, b)), None)
         if bits is None:
@@ -180,4 +185,10 @@ def settle(mains: Sequence[StoredTensor], tensors: Tensors, said: Said) -> tuple
         )
     elif claimed is None and found is False:
         notes = (f"GPTQ zero points are those of version 2, though {said.file} does not say so; read as such",)
-    return replace(said, minus_one=minus_one), notes
+    return replace(said, minus_one=minus_one, act_order=bool(act_order)), notes
+
+
+def _jumps(index: StoredTensor) -> bool:
+    """Whether the first groups of an index are not those of inputs in their order. Tells what is cheap to read, no value."""
+    found = Table(index, 1, index.size).codes(range(1), range(min(index.size, _SAMPLED_INPUTS)))[0]
+    return bool((found[1:] < found[:-1]).any())

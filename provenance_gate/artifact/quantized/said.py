@@ -32,6 +32,8 @@ class Said:
         `checkpoint_format` of GPTQ ("gptq", "gptq_v2").
     minus_one
         Whether GPTQ zero points are stored minus one (version 1); settled from values, see `gptq.settle`.
+    act_order
+        Whether GPTQ went through the inputs by size, so that neighbors are of different groups; settled likewise.
     file
         The file that says so.
     """
@@ -41,6 +43,7 @@ class Said:
     group_sizes: frozenset[int] = frozenset()
     zero_points: str | None = None
     minus_one: bool = True
+    act_order: bool = False
     file: str = "config.json"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance_gate.artifact.dtypes import BITS, decode
-from provenance_gate.artifact.interface import StoredTensor
+from provenance_gate.artifact.interface import Lies, StoredTensor
 from provenance_gate.artifact.quantized.interface import RawReader, malformed, where
+from provenance_gate.artifact.sources.ahead import Place, TellsSpans
+from provenance_gate.artifact.sources.coalesce import PrefetchedSource
 from provenance_gate.errors import ArtifactError
 
 BLOCK = 1 << 19
@@ -25,6 +29,9 @@ _CHUNK = 1 << 22
 
 _LONG = 1 << 16
 """From this many bytes on, a piece of a row is worth a read of its own."""
+
+_RUNS = 8
+"""More runs of rows than this are read as one band, with the rows between them."""
 
 _E8M0 = np.append(np.ldexp(1.0, np.arange(-127, 128)), np.nan).astype(np.float32)
 """Power-of-two scales by their byte (OCP Microscaling Formats 1.0, section 5.4.1): 2 ** (byte - 127), 255 is NaN."""
@@ -40,14 +47,41 @@ _WORDS: Mapping[int, np.dtype[np.unsignedinteger[Any]]] = {
 }
 
 
+_foreseen: ContextVar[list[Place] | None] = ContextVar("foreseen", default=None)
+"""While it holds a list, `raw` notes what it would read, and gives zeros."""
+
+
+class _NothingToForeseeError(Exception):
+    """Local files are read when they are needed."""
+
+
 def raw(tensor: StoredTensor, start: int, count: int) -> bytes:
     """Stored bytes of elements [start, start + count). Raises ArtifactError when the weight format gives none."""
     if not isinstance(tensor.reader, RawReader):
         raise ArtifactError(f"{where(tensor)}: packed values cannot be read from this weight format")
+    noted = _foreseen.get()
+    if noted is not None:
+        places = tensor.reader.spans(start, count) if isinstance(tensor.reader, TellsSpans) else ()
+        if not places or not all(isinstance(source, PrefetchedSource) for source, _ in places):
+            raise _NothingToForeseeError
+        noted += places
+        return bytes(BITS[tensor.dtype] * count // 8)
     data = tensor.reader.raw(start, count)
     if len(data) * 8 != BITS[tensor.dtype] * count:
         raise ArtifactError(f"{where(tensor)}: {len(data)} bytes for {count} elements of {tensor.dtype}")
     return data
+
+
+def _foresee(work: Callable[[], object]) -> tuple[Place, ...]:
+    """What `work` reads of remote files, as far as that does not depend on what it finds there."""
+    noted: list[Place] = []
+    token = _foreseen.set(noted)
+    try:
+        with suppress(_NothingToForeseeError, ArtifactError):
+            work()
+    finally:
+        _foreseen.reset(token)
+    return tuple(noted)
 
 
 def numbers(data: Codes, tensor: StoredTensor, *, exponents: bool = False) -> NDArray[np.float32]:
@@ -95,8 +129,12 @@ class Table:
         return np.frombuffer(raw(self.tensor, start, count), word)
 
     def picked(self, rows: NDArray[np.int64], columns: range) -> Codes:
-        """Codes of the given sorted, distinct rows: one read per run of neighbors."""
+        """Codes of the given sorted, distinct rows: one read per run of neighbors, or of all between where the runs are many."""
         cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+        if len(cuts) > _RUNS:
+            band: Codes = self.codes(range(int(rows[0]), int(rows[-1]) + 1), columns)
+            taken: Codes = np.take(band, rows - rows[0], axis=0)
+            return taken
         runs = np.split(rows, cuts)
         parts = [self.codes(range(int(r[0]), int(r[-1]) + 1), columns) for r in runs if r.size]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -131,15 +169,19 @@ class Decoder(Protocol):
 class DequantizingReader:
     """A `TensorReader` of a (rows, columns) matrix that dequantizes the blocks it is asked for.
 
-    `turned`: the file holds the matrix as (columns, rows), so that any row is spread over the whole part; blocks are then cut
-    along the columns, and one pass over the part serves all rows that are asked for.
+    `lies`: not in ROWS where the file holds the matrix as (columns, rows), so that any row is spread over the whole part; blocks
+    are then cut along the columns, and one pass over the part serves all rows that are asked for.
     """
 
     name: str
     rows: int
     columns: int
     decoder: Decoder
-    turned: bool = False
+    lies: Lies = Lies.ROWS
+
+    @property
+    def _turned(self) -> bool:
+        return self.lies is not Lies.ROWS
 
     def read(self, start: int, count: int) -> NDArray[np.float32]:
         if not 0 <= start <= start + count <= self.rows * self.columns:
@@ -148,7 +190,7 @@ class DequantizingReader:
             return np.empty(0, np.float32)
         first, skipped = divmod(start, self.columns)
         last = -(-(start + count) // self.columns)
-        if self.turned and self.columns <= BLOCK:
+        if self._turned and self.columns <= BLOCK:
             whole = np.empty((last - first) * self.columns, np.float32)
             self._fill(whole, range(first, last), range(self.columns))
             return whole[skipped : skipped + count]
@@ -159,6 +201,23 @@ class DequantizingReader:
             self._fill(out[at : at + size], rows, columns)
             at += size
         return out
+
+    def read_block(self, rows: range, columns: range) -> NDArray[np.float32]:
+        """Shape (len(rows), len(columns)); both within the matrix."""
+        if not (0 <= rows.start <= rows.stop <= self.rows and 0 <= columns.start <= columns.stop <= self.columns):
+            raise IndexError(f"rows {rows}, columns {columns} of {self.rows} x {self.columns}")
+        out = np.empty(len(rows) * len(columns), np.float32)
+        if out.size:
+            self._fill(out, rows, columns)
+        return out.reshape(len(rows), len(columns))
+
+    def spans(self, start: int, count: int) -> tuple[Place, ...]:
+        """Where `read(start, count)` reads of remote files, as far as it can be foreseen."""
+        return _foresee(lambda: self.read(start, count))
+
+    def block_spans(self, rows: range, columns: range) -> tuple[Place, ...]:
+        """Where `read_block(rows, columns)` reads of remote files, as far as it can be foreseen."""
+        return _foresee(lambda: self.read_block(rows, columns))
 
     def raw(self, start: int, count: int) -> bytes:
         """Always an ArtifactError: what is dequantized has no bytes of its own."""
@@ -183,7 +242,7 @@ class DequantizingReader:
         table = out.reshape(len(rows), len(columns))
         low = columns.start // GRAIN * GRAIN
         width = columns.stop - low
-        if self.turned:
+        if self._turned:
             tall = min(len(rows), BLOCK // GRAIN)
             wide = max(1, BLOCK // (tall * GRAIN)) * GRAIN
         else:

@@ -27,6 +27,10 @@ class TellsRowSpans(Protocol):
         """Where `read_rows(start, stop)` reads; empty when it cannot tell."""
         ...
 
+    def block_spans(self, rows: range, columns: range) -> tuple[Place, ...]:
+        """Where `read_block(rows, columns)` reads; empty when it cannot tell."""
+        ...
+
 
 @runtime_checkable
 class TellsSpans(Protocol):
@@ -38,17 +42,21 @@ class TellsSpans(Protocol):
 
 
 class Rows(NamedTuple):
-    """Rows [start, stop) of a tensor."""
+    """Rows [start, stop) of a tensor, or only some columns of them."""
 
     tensor: CanonicalTensor
     start: int
     stop: int
+    columns: range | None = None
 
     def places(self) -> tuple[Place, ...]:
         """Bytes of a remote file that are worth fetching ahead; none for local files."""
         if not isinstance(self.tensor, TellsRowSpans):
             return ()
-        found = self.tensor.row_spans(self.start, self.stop)
+        if self.columns is None:
+            found = self.tensor.row_spans(self.start, self.stop)
+        else:
+            found = self.tensor.block_spans(range(self.start, self.stop), self.columns)
         return found if sum(span.size for _, span in found) <= LARGEST else ()
 
 

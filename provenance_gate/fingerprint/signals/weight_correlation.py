@@ -8,7 +8,7 @@ from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, Component, Not
 from provenance_gate.errors import UndefinedSignalError, one_line
 from provenance_gate.fingerprint.interface import Evidence, SignalKind, SignalResult, SignalValue
 from provenance_gate.fingerprint.observe import Observations
-from provenance_gate.fingerprint.rows import KeptRows, pack_rows, unpack_rows
+from provenance_gate.fingerprint.rows import KeptRows, on_common_blocks, pack_keys, pack_rows, unpack_keys, unpack_rows
 from provenance_gate.fingerprint.signals.arithmetic import cosine
 
 BODY = (Component.ATTENTION, Component.FEED_FORWARD, Component.EXPERTS)
@@ -43,11 +43,13 @@ class WeightCorrelation:
         heads = None if isinstance(config, NotMeasured) else config.num_attention_heads
         plan = observations.plan
         facts = {"tensors": table, "attention_heads": heads, "roles_from": observations.artifact.roles_from}
+        if observations.unread:
+            facts["unread"] = pack_keys(observations.unread)
         return SignalValue("sampled", {"plan": plan.version, "seed": plan.seed}, facts, arrays)
 
     def compare(self, artifact: SignalValue, base: SignalValue) -> Evidence:
         """Over tensors of equal key and shape."""
-        a, b = rows_of(artifact), rows_of(base)
+        a, b = on_common_blocks(rows_of(artifact), rows_of(base))
         pairs = [(a[k], b[k]) for k in a if k in b and COMPONENT_OF_ROLE.get(k.role) in BODY]
         return mean_correlation(pairs)
 
@@ -81,6 +83,11 @@ def pair_cosine(ours: KeptRows, theirs: KeptRows) -> float | None:
         return cosine(ours.values[:count].reshape(-1), theirs.values[:count].reshape(-1))
     except UndefinedSignalError:
         return None
+
+
+def unread_of(value: SignalValue) -> frozenset[TensorKey]:
+    """Matrices of the model that were passed over. Raises FingerprintError when the list is malformed."""
+    return unpack_keys(value.facts.get("unread", []))
 
 
 def rows_of(value: SignalValue) -> dict[TensorKey, KeptRows]:

@@ -17,6 +17,7 @@ from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.errors import FingerprintError
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import compare_signal
+from provenance_gate.fingerprint.rows import on_common_blocks
 from provenance_gate.fingerprint.signals.weight_correlation import WeightCorrelation, rows_of
 from provenance_gate.lineage.merges.config import configuration
 from provenance_gate.lineage.merges.family import STRANGE, USED, Family, fit_unit
@@ -67,7 +68,8 @@ def analyze_merge(artifact: Fingerprint, parents: Sequence[Parent]) -> Merge | N
         reasons += [f"{parent.id}: {theirs.reason}"] if isinstance(theirs, NotMeasured) else []
     if not any(candidates):
         return NotMeasured("; ".join(reasons))
-    units = units_of(ours, candidates)
+    shared, *others = on_common_blocks(ours, *candidates)
+    units = units_of(shared, others)
     if not units:
         return NotMeasured("no matrix that varies has the same shape and rows in the artifact and a candidate")
     return _Analysis(tuple(p.id for p in parents), units, tuple(reasons)).merge()

@@ -1,0 +1,319 @@
+"""Matrices that are stored turned: of large models only a window of columns is read, and it tells the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from provenance_gate.artifact.interface import Artifact, CanonicalTensor, Lies, NotMeasured, Role, TensorKey
+from provenance_gate.artifact.load import open_artifact
+from provenance_gate.errors import FingerprintError
+from provenance_gate.fingerprint.interface import Fingerprint, SignalValue
+from provenance_gate.fingerprint.measure import measure
+from provenance_gate.fingerprint.plan import MAX_COLUMNS, MAX_ROWS, SamplingPlan
+from provenance_gate.fingerprint.rows import KeptRows, on_common_blocks, unpack_rows
+from provenance_gate.fingerprint.signals.weight_correlation import rows_of
+from provenance_gate.fingerprint.spot import measure_spot
+from provenance_gate.lineage.compare import compare
+from provenance_gate.lineage.interface import BaseRef, Lineage, Relation
+from tests.formats import QUANTIZERS, write_quantized
+from tests.models import Tensors, config, noisy, write_model
+
+LAYERS, HIDDEN, WIDE = 12, 128, 3072
+BASE = BaseRef("org/base", None, "test")
+MATRIX = st.tuples(st.integers(1, 40_000), st.integers(1, 40_000))
+TURNED = st.sampled_from([Lies.COLUMNS, Lies.SCATTERED])
+
+
+@given(st.sampled_from(Role), MATRIX, TURNED, st.text(max_size=4))
+def test_a_window_lies_within_the_matrix(role: Role, shape: tuple[int, int], lies: Lies, seed: str) -> None:
+    rows, columns = SamplingPlan(seed).window(role, shape, lies)
+    assert 0 <= rows.start < rows.stop <= shape[0]
+    assert len(rows) <= MAX_ROWS
+    assert 0 <= columns.start < columns.stop <= shape[1]
+    assert columns.start % 32 == 0
+    assert len(columns) <= MAX_COLUMNS
+    assert columns.stop % 32 == 0 or columns.stop == shape[1]
+
+
+@given(MATRIX, st.text(max_size=4))
+def test_windows_of_one_shape_start_together_and_with_the_block_of_rows(shape: tuple[int, int], seed: str) -> None:
+    plan = SamplingPlan(seed)
+    windows = [plan.window(role, shape, lies) for role in Role for lies in (Lies.COLUMNS, Lies.SCATTERED)]
+    assert len({columns.start for _, columns in windows}) == 1
+    assert {rows.start for rows, _ in windows} == {plan.rows(role, shape).start for role in Role}
+
+
+def test_a_spot_check_looks_at_other_columns() -> None:
+    starts = {SamplingPlan(str(s)).window(Role.FFN_DOWN, (4096, 14336), Lies.COLUMNS)[1].start for s in range(40)}
+    assert len(starts) > 20
+
+
+PUBLIC = {  # hidden, ff, key-value width, layers, bits of the packed matrices, parameters outside of them
+    "Llama 3 8B": (4096, 14336, 1024, 32, 2 * 128256 * 4096),
+    "Llama 2 7B": (4096, 11008, 4096, 32, 2 * 32000 * 4096),
+    "Qwen 2.5 7B": (3584, 18944, 512, 28, 2 * 152064 * 3584),
+    "Qwen 2.5 32B": (5120, 27648, 1024, 64, 2 * 152064 * 5120),
+    "Llama 3 70B": (8192, 28672, 1024, 80, 2 * 128256 * 8192),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("lies", [Lies.COLUMNS, Lies.SCATTERED])
+def test_both_looks_at_a_packed_model_read_less_than_one_percent(name: str, lies: Lies) -> None:
+    hidden, wide, narrow, layers, outside = PUBLIC[name]
+    shapes = {
+        Role.ATTENTION_Q: (hidden, hidden), Role.ATTENTION_K: (narrow, hidden), Role.ATTENTION_V: (narrow, hidden),
+        Role.ATTENTION_O: (hidden, hidden), Role.FFN_GATE: (wide, hidden), Role.FFN_UP: (wide, hidden),
+        Role.FFN_DOWN: (hidden, wide),
+    }  # fmt: skip
+    total = 2.0 * outside + layers * sum(0.52 * rows * columns for rows, columns in shapes.values())
+    read = 0.0
+    for seed in ("", "a"):
+        plan = SamplingPlan(seed)
+        for layer in range(layers):
+            for n, (role, shape) in enumerate(shapes.items()):
+                # The second look takes of half of the layers one of the others, as `measure_spot` does.
+                looked_at = not seed or role is Role.FFN_DOWN or (layer % 2 == 0 and layer // 2 % 6 == n)
+                if looked_at and plan.reads(TensorKey(role, "decoder", layer), lies):
+                    columns = len(plan.window(role, shape, lies)[1])
+                    tables = 2.5 * shape[0] * -(-(shape[1] if lies is Lies.SCATTERED else columns) // 128)
+                    read += 0.5 * columns * shape[0] + tables
+    assert read / total < (0.005 if lies is Lies.COLUMNS else 0.01)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_windows_of_public_models_show_a_correlation_of_a_twentieth(name: str) -> None:
+    from provenance_gate.fingerprint.permutation import mean_cosine
+
+    hidden, wide, _, layers, _ = PUBLIC[name]
+    plan = SamplingPlan()
+    rows = len(plan.rows(Role.FFN_DOWN, (hidden, wide)))
+    units = layers * len(plan.window(Role.FFN_DOWN, (hidden, wide), Lies.COLUMNS)[1])
+    assert (4.753 + 1.282) / np.sqrt(rows * units) / mean_cosine(rows) < 0.05
+
+
+def model(seed: int, layers: int = LAYERS) -> Tensors:
+    """A Llama whose feed-forward blocks are wide enough for windows."""
+    rng = np.random.default_rng(seed)
+
+    def matrix(rows: int, columns: int) -> NDArray[np.float32]:
+        return (rng.standard_normal((rows, columns)) * 0.02).astype(np.float32)
+
+    tensors: Tensors = {
+        "model.embed_tokens.weight": matrix(640, HIDDEN),
+        "model.norm.weight": (1 + matrix(1, HIDDEN)[0]),
+    }
+    for i in range(layers):
+        at = f"model.layers.{i}"
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"{at}.{name}.weight"] = 1 + matrix(1, HIDDEN)[0]
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            tensors[f"{at}.self_attn.{name}.weight"] = matrix(HIDDEN, HIDDEN)
+        tensors[f"{at}.mlp.gate_proj.weight"] = matrix(WIDE, HIDDEN)
+        tensors[f"{at}.mlp.up_proj.weight"] = matrix(WIDE, HIDDEN)
+        tensors[f"{at}.mlp.down_proj.weight"] = matrix(HIDDEN, WIDE)
+    return tensors
+
+
+def in_activation_order(name: str, value: NDArray[np.float32]) -> Mapping[str, NDArray[np.generic]]:
+    """GPTQ whose groups of inputs are scattered."""
+    order = np.random.default_rng(len(name)).permutation(value.shape[1])
+    made = dict(QUANTIZERS["gptq"](name, np.ascontiguousarray(value[:, order])))
+    groups = len(made[f"{name}.scales"])
+    back = np.argsort(order)
+    words = made[f"{name}.qweight"]
+    codes = np.stack([(words.view(np.uint32) >> (4 * i)) & 15 for i in range(8)], axis=1).reshape(-1, words.shape[1])[
+        back
+    ]
+    parts = codes.reshape(-1, 8, words.shape[1]).astype(np.uint32)
+    packed = sum(parts[:, i] << np.uint32(4 * i) for i in range(8))
+    made[f"{name}.qweight"] = np.asarray(packed, dtype=np.uint32).view(np.int32)
+    made[f"{name}.g_idx"] = (back // (value.shape[1] // groups)).astype(np.int32)
+    return made
+
+
+PACKED = {"gptq": QUANTIZERS["gptq"], "awq": QUANTIZERS["awq"], "gptq act-order": in_activation_order}
+SEED, OTHER = 1, 9
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("windows")
+    base = model(SEED)
+    facts = config(LAYERS, hidden_size=HIDDEN, intermediate_size=WIDE)
+    facts |= {"num_attention_heads": 8, "num_key_value_heads": 8}
+    write_model(folder / "base", base)
+    write_model(folder / "stranger", model(OTHER))
+    for name, quantizer in PACKED.items():
+        write_quantized(folder / name, base, quantizer)
+        write_quantized(folder / f"tuned {name}", noisy(base, 1.0), quantizer)
+        write_quantized(folder / f"stranger {name}", model(OTHER), quantizer)
+        write_quantized(folder / f"cut {name}", cut(base), quantizer)
+    for written in folder.iterdir():
+        (written / "config.json").write_text(json.dumps(facts))
+    return folder
+
+
+def cut(tensors: Tensors) -> Tensors:
+    """Without layers 3 and 4."""
+    kept = [i for i in range(LAYERS) if i not in (3, 4)]
+    out = {n: v for n, v in tensors.items() if ".layers." not in n}
+    for new, old in enumerate(kept):
+        start = f"model.layers.{old}."
+        out |= {n.replace(start, f"model.layers.{new}."): v for n, v in tensors.items() if n.startswith(start)}
+    return out
+
+
+def opened(folder: Path) -> Artifact:
+    return open_artifact(folder).artifact
+
+
+def sampled(folder: Path) -> Fingerprint:
+    """As if it were too large to be read whole."""
+    return measure(opened(folder), exact=False)
+
+
+def lineage(place: Path, name: str, base: str = "base") -> Lineage:
+    return compare(sampled(place / name), sampled(place / base), BASE)
+
+
+def of_role(artifact: Artifact, role: Role) -> list[CanonicalTensor]:
+    return [t for t in artifact.canonical if t.key.role is role]
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_block_is_that_piece_of_the_matrix(place: Path, name: str) -> None:
+    tensor = of_role(opened(place / name), Role.FFN_DOWN)[1]
+    assert tensor.lies is (Lies.SCATTERED if "order" in name else Lies.COLUMNS)
+    whole = tensor.read_rows(0, HIDDEN)
+    for rows, columns in ((range(3, 67), range(256, 320)), (range(HIDDEN), range(WIDE)), (range(1), range(32))):
+        block = tensor.read_block(rows, columns)
+        assert np.array_equal(block, whole[rows.start : rows.stop, columns.start : columns.stop])
+    for rows, columns in ((range(HIDDEN + 1), range(32)), (range(1), range(WIDE + 32))):
+        with pytest.raises(IndexError):
+            tensor.read_block(rows, columns)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_packed_copy_is_reformatted_and_a_tuned_one_derived(place: Path, name: str) -> None:
+    same = lineage(place, name)
+    assert same.relation is Relation.REFORMATTED
+    assert same.score == 1.0
+    tuned = lineage(place, f"tuned {name}")
+    assert tuned.relation is Relation.DERIVED
+    assert tuned.kinds == ("quantized",)
+    # Noise as large as the weights leaves a correlation of the root of a half.
+    value = tuned.signals["weight_correlation"].value
+    assert isinstance(value, float)
+    assert abs(value - 0.707) < 0.03
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("other", ["base", "gptq", "awq", "gptq act-order"])
+def test_strangers_are_independent_or_undecided_in_every_format(place: Path, name: str, other: str) -> None:
+    found = lineage(place, f"stranger {name}", other)
+    assert found.relation in (Relation.INDEPENDENT, Relation.UNDECIDED)
+    assert isinstance(found.score, float)
+    assert found.score < 0.5
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("other", PACKED)
+def test_two_packed_forms_of_one_model_find_each_other(place: Path, name: str, other: str) -> None:
+    found = lineage(place, name, other)
+    assert found.relation in (Relation.REFORMATTED, Relation.IDENTICAL, Relation.DERIVED)
+    assert "depth changed" not in found.kinds
+    assert isinstance(found.score, float)
+    assert found.score > 0.95
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_base_may_be_packed(place: Path, name: str) -> None:
+    found = compare(sampled(place / "base"), sampled(place / name), BASE)
+    assert found.score == 1.0
+    assert "depth changed" not in found.kinds
+    assert lineage(place, "stranger", name).relation in (Relation.INDEPENDENT, Relation.UNDECIDED)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_dropped_layers_are_seen_through_a_window(place: Path, name: str) -> None:
+    found = lineage(place, f"cut {name}")
+    assert found.relation is Relation.DERIVED
+    assert "depth changed" in found.kinds
+    origin = {m.layer: m.base_layer for m in found.layers}
+    assert origin
+    assert all(base == (layer if layer < 3 else layer + 2) for layer, base in origin.items())
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_spot_check_of_some_matrices_confirms_a_copy_and_no_stranger(place: Path, name: str) -> None:
+    base = opened(place / "base")
+    for seed in ("00ff", "beef"):
+        theirs = measure_spot(base, seed, few=True)
+        assert compare(measure_spot(opened(place / name), seed, few=True), theirs, BASE).score == 1.0
+        stranger = compare(measure_spot(opened(place / f"stranger {name}"), seed, few=True), theirs, BASE)
+        assert stranger.relation not in (Relation.DERIVED, Relation.REFORMATTED, Relation.PARTIAL)
+
+
+def test_windows_do_not_depend_on_the_seed_of_the_values(place: Path) -> None:
+    kept = rows_of(signal(sampled(place / "gptq")))
+    others = rows_of(signal(sampled(place / "stranger gptq")))
+    assert {k: (r.shape, r.first, r.window) for k, r in kept.items()} == {
+        k: (r.shape, r.first, r.window) for k, r in others.items()
+    }
+
+
+def signal(fingerprint: Fingerprint) -> SignalValue:
+    value = fingerprint.signals["weight_correlation"]
+    assert isinstance(value, SignalValue)
+    return value
+
+
+def test_signals_over_whole_rows_are_absent_and_not_wrong(place: Path) -> None:
+    found = sampled(place / "gptq")
+    for name in ("lep", "wvc"):
+        value = found.signals[name]
+        assert isinstance(value, NotMeasured)
+        assert "--exact" in value.reason
+    same = lineage(place, "gptq")
+    for name in ("eas", "nlf", "end"):
+        value = same.signals[name].value
+        assert isinstance(value, float)
+        assert value > 0.98
+
+
+def test_a_model_that_is_read_whole_has_no_windows(place: Path) -> None:
+    found = measure(opened(place / "gptq"), exact=True)
+    assert all(r.window is None for r in rows_of(signal(found)).values())
+    assert not isinstance(found.signals["lep"], NotMeasured)
+
+
+@pytest.mark.parametrize("columns", [[0], [5, 5], [-32, 32], [0, 4096], "all", [0, 32, 64], [0.0, 32.0]])
+def test_a_malformed_window_is_refused(columns: object) -> None:
+    entry = {
+        "role": "ffn_down", "stack": "decoder", "layer": 0, "part": "", "shape": [8, 64], "dtype": "F32",
+        "first": 0, "rows": 1, "columns": columns,
+    }  # fmt: skip
+    arrays: dict[str, NDArray[np.generic]] = {"values": np.ones(32, np.float16), "exponents": np.zeros(1, np.int16)}
+    with pytest.raises(FingerprintError, match="columns"):
+        unpack_rows([entry], arrays)  # type: ignore[list-item]
+
+
+def test_what_meets_nowhere_is_left_out() -> None:
+    key = TensorKey(Role.FFN_DOWN, "decoder", 0)
+    rows = KeptRows(key, (8, 256), "F32", 0, np.ones((4, 32), np.float32), range(32))
+    apart = replace(rows, window=range(128, 160))
+    assert on_common_blocks({key: rows}, {key: apart}) == ({}, {})
+    wide = KeptRows(key, (8, 256), "F32", 0, np.arange(512, dtype=np.float32).reshape(2, 256))
+    left, right = on_common_blocks({key: apart}, {key: wide})
+    assert left[key].values.shape == right[key].values.shape == (2, 32)
+    assert right[key].values[1, 0] == 256 + 128
