@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from provenance_gate.artifact.interface import BaseClaim
-from provenance_gate.fingerprint.spot import measure_spot
+from provenance_gate.fingerprint.spot import has_windows, measure_spot
 from provenance_gate.lineage.interface import INDEPENDENT_SCORE, BaseRef, Lineage, Relation
 from provenance_gate.reading import Model, Reading, is_far, lineage_of
 from provenance_gate.searching import DESCENT
@@ -40,13 +40,14 @@ def confirm(lineage: Lineage, ours: Model, base: Model, reading: Reading, digest
     # Every matrix once more, but of large remote models only some, unless their layers do not stand at equal places.
     in_order = all(m.layer == m.base_layer for m in lineage.layers)
     few = in_order and (is_far(ours.opened) or is_far(base.opened))
-    again, other = (_look_again(m, digest, reading, few=few) for m in (ours, base))
+    tall = any(has_windows(o.artifact) for o in (ours.opened, base.opened))
+    again, other = (_look_again(m, digest, reading, few=few, tall=tall) for m in (ours, base))
     return confirmed(lineage, lineage_of(again, other, lineage.base, lineage.claims, reading, digest))
 
 
-def _look_again(model: Model, seed: str, reading: Reading, *, few: bool) -> Model:
+def _look_again(model: Model, seed: str, reading: Reading, *, few: bool, tall: bool) -> Model:
     if model.opened is None:
         return model
     steps = reading.steps(f"confirming {model.opened.artifact.name}")
-    spot = measure_spot(model.opened.artifact, seed, few=few, jobs=reading.jobs, progress=steps)
+    spot = measure_spot(model.opened.artifact, seed, few=few, tall=tall, jobs=reading.jobs, progress=steps)
     return Model(spot, model.opened)

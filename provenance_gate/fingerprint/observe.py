@@ -212,8 +212,10 @@ def _wanted(
     """The rows of all matrices and vectors, in the order of `canonical`."""
     found = {t.key: Rows(t, 0, t.shape[0]) for t in vectors}
     for tensor in matrices:
-        wanted, window = cuts.get(tensor.key) or (plan.rows(tensor.key.role, tensor.shape), None)
-        found[tensor.key] = Rows(tensor, wanted.start, wanted.stop, window)
+        rows, columns = cuts.get(tensor.key) or (plan.rows(tensor.key.role, tensor.shape), None)
+        if columns is None and tensor.lies is not Lies.ROWS:
+            columns = range(tensor.shape[1])
+        found[tensor.key] = Rows(tensor, rows.start, rows.stop, columns)
     return [found[t.key] for t in canonical if t.key in found]
 
 

@@ -38,7 +38,7 @@ _READERS = (
     (Role.EXPERT_GATE, Role.EXPERT_UP),
 )
 """The other matrices of a layer, in the order of their turns."""
-_LAYER_VALUES = 640
+_LAYER_VALUES = 512
 """Values of a layer's output matrix that a window shares with a block at least: they show a correlation of 0.25 in one layer."""
 _MODEL_VALUES: dict[Role, int] = {Role.FFN_DOWN: 2_560_000, Role.EXPERT_DOWN: 640_000}
 """Width times rows of a block times outputs, at least. Models have a layer for 128 outputs, more or less, so all layers together
@@ -58,11 +58,13 @@ class SamplingPlan:
 
     `seed` moves all blocks, away from the standard ones where there is room. "" is the standard plan of every stored
     fingerprint; a spot check uses the digest of the artifact's own bytes, so that nobody can prepare just the rows that will be
-    read.
+    read. `tall`: twice the rows of output matrices, which makes windows half as wide; for a spot check of two models of which
+    one has windows, whose columns cost more than the other one's rows.
     """
 
     seed: str = ""
     version: int = 1
+    tall: bool = False
 
     def rows(self, role: Role, shape: tuple[int, ...]) -> range:
         """Rows to read of a matrix of shape (R, C): between 1 and 64 consecutive ones, never more than R.
@@ -73,10 +75,8 @@ class SamplingPlan:
             raise ValueError(f"no rows to sample in shape {shape}")
         total, columns = shape
         wanted = _UNKNOWN_VALUES if role is Role.OTHER else _VALUES.get(role, _OTHER_VALUES)
-        if self.seed and role in _OUTPUT:
-            wanted *= (
-                2  # Then windows are half as wide: of a packed matrix columns cost more than rows of the other one.
-            )
+        if self.tall and role in _OUTPUT:
+            wanted *= 2
         count = min(total, MAX_ROWS, max(1, -(-wanted // columns)))
         first = self._start(total, columns)
         return range(first, first + count)
@@ -91,8 +91,12 @@ class SamplingPlan:
         total, columns = shape
         wide = _WINDOW_VALUES // total
         if role in (*_MODEL_VALUES, Role.OTHER):
-            wanted = _MODEL_VALUES.get(role, _MODEL_VALUES[Role.FFN_DOWN])
-            wide = max(-(-_LAYER_VALUES // len(block)), -(-wanted // (len(block) * total)))
+            wide = -(-_LAYER_VALUES // len(block))
+            if self.seed:  # a second look confirms a correlation, and need not show that there is none
+                wide -= _GRAIN // 2
+            else:
+                wanted = _MODEL_VALUES.get(role, _MODEL_VALUES[Role.FFN_DOWN])
+                wide = max(wide, -(-wanted // (len(block) * total)))
             if lies is Lies.SCATTERED and role is not Role.OTHER:
                 wide *= _SCATTERED
         wide = min(max(_GRAIN, -(-wide // _GRAIN) * _GRAIN), MAX_COLUMNS, columns)

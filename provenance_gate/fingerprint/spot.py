@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from hashlib import blake2b
 
-from provenance_gate.artifact.interface import Artifact, CanonicalTensor, NotMeasured, Role
+from provenance_gate.artifact.interface import Artifact, CanonicalTensor, Lies, NotMeasured, Role
 from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Fingerprint, SignalResult, Subject
 from provenance_gate.fingerprint.observe import Progress, observe
@@ -18,7 +18,13 @@ _READERS = (Role.ATTENTION_Q, Role.ATTENTION_K, Role.ATTENTION_V, Role.ATTENTION
 
 
 def measure_spot(
-    artifact: Artifact, seed: str, *, few: bool = False, jobs: int = 2, progress: Progress | None = None
+    artifact: Artifact,
+    seed: str,
+    *,
+    few: bool = False,
+    tall: bool = False,
+    jobs: int = 2,
+    progress: Progress | None = None,
 ) -> Fingerprint:
     """The weight correlation alone, over rows that `seed` chooses.
 
@@ -28,6 +34,8 @@ def measure_spot(
         Of each layer only the output matrices of its feed-forward block, and in about half of the layers one more matrix;
         which layers and which matrix is as hard to foresee as the rows. For remote models, where each matrix is a request.
         Both models must have the same layers.
+    tall
+        As in `SamplingPlan`; alike for both models. `has_windows` of either calls for it.
 
     Raises
     ------
@@ -35,7 +43,7 @@ def measure_spot(
         A tensor cannot be read as declared.
     """
     reduced = replace(artifact, canonical=_few(artifact, seed)) if few else artifact
-    observations = observe(reduced, SamplingPlan(seed), exact=False, jobs=jobs, progress=progress)
+    observations = observe(reduced, SamplingPlan(seed, tall=tall), exact=False, jobs=jobs, progress=progress)
     value: SignalResult
     try:
         value = WeightCorrelation().measure(observations)
@@ -43,6 +51,11 @@ def measure_spot(
         value = NotMeasured(str(error))
     subject = Subject(artifact.name, artifact.files, artifact.claims)
     return Fingerprint(subject, {WeightCorrelation.name: value}, artifact.parameters)
+
+
+def has_windows(artifact: Artifact) -> bool:
+    """Whether some of its matrices do not lie in rows, so that a spot check reads windows of them."""
+    return any(t.lies is not Lies.ROWS for t in artifact.canonical)
 
 
 def _few(artifact: Artifact, seed: str) -> tuple[CanonicalTensor, ...]:

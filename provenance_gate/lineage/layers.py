@@ -186,7 +186,7 @@ def _writers(rows: Rows, role: Role) -> dict[Place, Writer]:
     writers: dict[Place, Writer] = {}
     for place, parts in sorted(places.items()):
         same = [p for p in parts if p.shape == parts[0].shape and p.first == parts[0].first]
-        writers[place] = np.stack([p.values for p in same])
+        writers[place] = same[0].values[None] if len(same) == 1 else np.stack([p.values for p in same])
     return writers
 
 

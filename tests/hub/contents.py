@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Content(Protocol):
@@ -73,13 +74,18 @@ class Generated:
         return head + values.tobytes()[first % 2 :][: size - len(head)]
 
 
-def bfloat16_values(first: int, count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+def bfloat16_values(first: int, count: int, seed: int) -> NDArray[np.uint16]:
     """The values [first, first + count) of a generated file, as bits."""
-    at = np.arange(first, first + count, dtype=np.uint64) + np.uint64(seed << 44)
+    return bfloat16_at(np.arange(first, first + count, dtype=np.uint64), seed)
+
+
+def bfloat16_at(places: NDArray[np.uint64], seed: int) -> NDArray[np.uint16]:
+    """The values at some places of a generated file, as bits."""
+    at = places + np.uint64(seed << 44)
     at = (at ^ (at >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
     at = (at ^ (at >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (at >> np.uint64(40)).astype(np.uint16)
-    found: np.ndarray[tuple[int], np.dtype[np.uint16]] = (bits & np.uint16(0x807F)) | np.uint16(0x3C80)
+    found: NDArray[np.uint16] = (bits & np.uint16(0x807F)) | np.uint16(0x3C80)
     return found
 
 
@@ -140,8 +146,11 @@ LLAMA_70B = Shape(80, 8192, 28672, 64, 8, 128256)
 TINY = Shape(2, 64, 192, 4, 2, 160)
 
 
-def generated_model(shape: Shape, seed: int = 1, shard_size: int = 5_000_000_000) -> dict[str, Content]:
-    """Files of a model: shards of at most `shard_size` bytes with an index, and config.json."""
+_SHARD = 5_000_000_000
+
+
+def _shards(shape: Shape, shard_size: int) -> list[list[tuple[str, tuple[int, ...], int]]]:
+    """Name, extents and bytes of the tensors in each shard."""
     groups: list[list[tuple[str, tuple[int, ...], int]]] = [[]]
     used = 0
     for name, extents in shape.tensors():
@@ -151,6 +160,25 @@ def generated_model(shape: Shape, seed: int = 1, shard_size: int = 5_000_000_000
             used = 0
         groups[-1].append((name, extents, size))
         used += size
+    return groups
+
+
+Values = Callable[[NDArray[np.int64]], NDArray[np.uint16]]
+"""The bits of a tensor's values at flat places."""
+
+
+def places(shape: Shape, seed: int) -> Iterator[tuple[str, tuple[int, ...], Values]]:
+    """The tensors of `generated_model(shape, seed)`: name, extents, and the bits of their values at flat places."""
+    for number, group in enumerate(_shards(shape, _SHARD), 1):
+        first = 0
+        for name, extents, size in group:
+            yield name, extents, lambda at, f=first, n=number: bfloat16_at((at + f).astype(np.uint64), seed * 1000 + n)
+            first += size // 2
+
+
+def generated_model(shape: Shape, seed: int = 1, shard_size: int = _SHARD) -> dict[str, Content]:
+    """Files of a model: shards of at most `shard_size` bytes with an index, and config.json."""
+    groups = _shards(shape, shard_size)
     files: dict[str, Content] = {"config.json": Bytes(json.dumps(shape.config()).encode())}
     weight_map: dict[str, str] = {}
     for number, group in enumerate(groups, 1):

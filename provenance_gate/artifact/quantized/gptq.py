@@ -19,7 +19,7 @@ from provenance_gate.artifact.interface import Lies, StoredTensor
 from provenance_gate.artifact.quantized.bits import WORD, unpack, words_for
 from provenance_gate.artifact.quantized.interface import Match, Tensors, is_empty, malformed, shapes, virtual
 from provenance_gate.artifact.quantized.said import Said, contradictions, told_size
-from provenance_gate.artifact.quantized.tables import DequantizingReader, Table, group_indices, numbers
+from provenance_gate.artifact.quantized.tables import DequantizingReader, Table, foreseeing, group_indices, numbers
 from provenance_gate.artifact.quantized.unread import not_read
 
 _BITS = (2, 3, 4, 8)
@@ -43,15 +43,16 @@ class _Decoder:
     size: int
     bits: int
     minus_one: bool
+    lies: Lies
 
     def block(self, rows: range, columns: range) -> NDArray[np.float32]:
         bits = self.bits
         packed = self.words.codes(range(columns.start * bits // WORD, words_for(columns.stop, bits)), rows)
         values = unpack(packed.T, bits)[:, : len(columns)].astype(np.float32)
-        if self.index is None:
-            groups = np.arange(columns.start, columns.stop, dtype=np.int64) // self.size
-        else:
-            groups = group_indices(self.index, columns, self.scales.rows)
+        in_order = np.arange(columns.start, columns.stop, dtype=np.int64) // self.size
+        groups = in_order if self.index is None else group_indices(self.index, columns, self.scales.rows)
+        if foreseeing() and self.index is not None:
+            groups = self._likely(in_order)
         used, place = np.unique(groups, return_inverse=True)
         zeros = self._zeros(used, rows)
         scales = numbers(self.scales.picked(used, rows), self.scales.tensor)
@@ -59,6 +60,11 @@ class _Decoder:
         with np.errstate(all="ignore"):
             values *= scales.T[:, place]
         return values
+
+    def _likely(self, in_order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Groups that an index will name, before it is read: first and last of all where it jumps, else those in order."""
+        ends = (in_order[0], in_order[-1]) if self.lies is Lies.COLUMNS else (0, self.scales.rows - 1)
+        return np.linspace(*ends, len(in_order)).astype(np.int64)
 
     def _zeros(self, groups: NDArray[np.int64], rows: range) -> NDArray[np.float32]:
         low = rows.start // WORD * WORD
@@ -100,16 +106,17 @@ class Gptq:
             raise malformed(scales, f"{groups} groups for {columns} inputs: no group size fits")
         name = main.name.removesuffix("qweight") + "weight"
         used = tuple(p for p in (main, zeros, scales, index) if p is not None)
+        lies = Lies.SCATTERED if index is not None and groups > 1 and said.act_order else Lies.COLUMNS
         decoder = _Decoder(
             Table(main, packed, out),
             Table(zeros, *zeros.shape),
             Table(scales, groups, out),
             index,
-            size or 1,
+            size or -(-columns // groups),
             bits,
             said.minus_one,
+            lies,
         )
-        lies = Lies.SCATTERED if index is not None and groups > 1 and said.act_order else Lies.COLUMNS
         reader = DequantizingReader(name, out, columns, decoder, lies)
         tensor = virtual(name, f"GPTQ{bits}", (out, columns), used, reader)
         return Match(tensor, tuple(p.name for p in used), contradictions(bits, size, columns, said))

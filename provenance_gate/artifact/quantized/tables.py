@@ -72,6 +72,11 @@ def raw(tensor: StoredTensor, start: int, count: int) -> bytes:
     return data
 
 
+def foreseeing() -> bool:
+    """Whether reads are only noted now: values are zeros, and where to read on must be guessed."""
+    return _foreseen.get() is not None
+
+
 def _foresee(work: Callable[[], object]) -> tuple[Place, ...]:
     """What `work` reads of remote files, as far as that does not depend on what it finds there."""
     noted: list[Place] = []

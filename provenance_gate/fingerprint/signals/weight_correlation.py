@@ -6,7 +6,7 @@ import numpy as np
 
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, Component, NotMeasured, TensorKey
 from provenance_gate.errors import UndefinedSignalError, one_line
-from provenance_gate.fingerprint.interface import Evidence, SignalKind, SignalResult, SignalValue
+from provenance_gate.fingerprint.interface import Evidence, Json, SignalKind, SignalResult, SignalValue
 from provenance_gate.fingerprint.observe import Observations
 from provenance_gate.fingerprint.rows import KeptRows, on_common_blocks, pack_keys, pack_rows, unpack_keys, unpack_rows
 from provenance_gate.fingerprint.signals.arithmetic import cosine
@@ -45,7 +45,10 @@ class WeightCorrelation:
         facts = {"tensors": table, "attention_heads": heads, "roles_from": observations.artifact.roles_from}
         if observations.unread:
             facts["unread"] = pack_keys(observations.unread)
-        return SignalValue("sampled", {"plan": plan.version, "seed": plan.seed}, facts, arrays)
+        parameters: dict[str, Json] = {"plan": plan.version, "seed": plan.seed}
+        if plan.tall:
+            parameters["tall"] = True
+        return SignalValue("sampled", parameters, facts, arrays)
 
     def compare(self, artifact: SignalValue, base: SignalValue) -> Evidence:
         """Over tensors of equal key and shape."""
