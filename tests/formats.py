@@ -59,6 +59,23 @@ def gptq(name: str, value: Array) -> Mapping[str, Array]:
     }
 
 
+def gptq_in_activation_order(name: str, value: Array) -> Mapping[str, Array]:
+    """As with `desc_act`: the inputs of a group are scattered, and `g_idx` names the group of each."""
+    order = np.random.default_rng(len(name)).permutation(value.shape[1])
+    made = dict(gptq(name, np.ascontiguousarray(value[:, order])))
+    groups = len(made[f"{name}.scales"])
+    back = np.argsort(order)
+    words = made[f"{name}.qweight"]
+    codes = np.stack([(words.view(np.uint32) >> (4 * i)) & 15 for i in range(8)], axis=1).reshape(-1, words.shape[1])[
+        back
+    ]
+    parts = codes.reshape(-1, 8, words.shape[1]).astype(np.uint32)
+    packed = sum(parts[:, i] << np.uint32(4 * i) for i in range(8))
+    made[f"{name}.qweight"] = np.asarray(packed, dtype=np.uint32).view(np.int32)
+    made[f"{name}.g_idx"] = (back // (value.shape[1] // groups)).astype(np.int32)
+    return made
+
+
 def awq(name: str, value: Array) -> Mapping[str, Array]:
     codes, scale = _grouped(value, 7)
     order = [0, 2, 4, 6, 1, 3, 5, 7]

@@ -56,6 +56,10 @@ def test_every_range_of_rows_is_that_slice_of_the_whole(tmp_path: Path, layout: 
     for key, array in model.expected.items():
         for start, stop in np.sort(rng.integers(0, len(array) + 1, (8, 2))).tolist():
             np.testing.assert_array_equal(found[key].read_rows(start, stop), array[start:stop], err_msg=key)
+            if array.ndim == 2:
+                left, right = np.sort(rng.integers(0, array.shape[1] + 1, 2)).tolist()
+                block = found[key].read_block(range(start, stop), range(left, right))
+                np.testing.assert_array_equal(block, array[start:stop, left:right], err_msg=key)
 
 
 @EVERY

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from provenance_gate.artifact.canonical import TensorView
-from provenance_gate.artifact.interface import Role, StoredTensor, TensorKey
+from provenance_gate.artifact.interface import Lies, Role, StoredTensor, TensorKey
 
 from . import layouts
 from .build import Array
@@ -58,6 +58,11 @@ def test_every_matrix_and_every_range_of_rows_comes_back(tmp_path: Path, name: s
     for key, array in model.expected.items():
         for start in range(0, len(array), 3):
             np.testing.assert_array_equal(found[key].read_rows(start, len(array)), array[start:], err_msg=key)
+            if array.ndim == 2:
+                block = found[key].read_block(range(start, len(array)), range(1, array.shape[1]))
+                np.testing.assert_array_equal(block, array[start:, 1:], err_msg=key)
+                turned = name != "mixtral" and "expert_" in key
+                assert found[key].lies is (Lies.COLUMNS if turned else Lies.ROWS)
 
 
 def test_of_a_layout_that_the_names_do_not_tell_other_matrices_come_back(tmp_path: Path) -> None:

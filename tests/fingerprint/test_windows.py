@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from provenance_gate.artifact.interface import Artifact, CanonicalTensor, Lies, NotMeasured, Role, TensorKey
 from provenance_gate.artifact.load import open_artifact
+from provenance_gate.confirming import confirmed_lineage
 from provenance_gate.errors import FingerprintError
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import measure
@@ -24,7 +24,8 @@ from provenance_gate.fingerprint.signals.weight_correlation import rows_of
 from provenance_gate.fingerprint.spot import measure_spot
 from provenance_gate.lineage.compare import compare
 from provenance_gate.lineage.interface import BaseRef, Lineage, Relation
-from tests.formats import QUANTIZERS, write_quantized
+from provenance_gate.reading import Reading, lineage_of, read_model
+from tests.formats import QUANTIZERS, gptq_in_activation_order, write_quantized
 from tests.models import Tensors, config, noisy, write_model
 
 LAYERS, HIDDEN, WIDE = 12, 128, 3072
@@ -124,24 +125,7 @@ def model(seed: int, layers: int = LAYERS) -> Tensors:
     return tensors
 
 
-def in_activation_order(name: str, value: NDArray[np.float32]) -> Mapping[str, NDArray[np.generic]]:
-    """GPTQ whose groups of inputs are scattered."""
-    order = np.random.default_rng(len(name)).permutation(value.shape[1])
-    made = dict(QUANTIZERS["gptq"](name, np.ascontiguousarray(value[:, order])))
-    groups = len(made[f"{name}.scales"])
-    back = np.argsort(order)
-    words = made[f"{name}.qweight"]
-    codes = np.stack([(words.view(np.uint32) >> (4 * i)) & 15 for i in range(8)], axis=1).reshape(-1, words.shape[1])[
-        back
-    ]
-    parts = codes.reshape(-1, 8, words.shape[1]).astype(np.uint32)
-    packed = sum(parts[:, i] << np.uint32(4 * i) for i in range(8))
-    made[f"{name}.qweight"] = np.asarray(packed, dtype=np.uint32).view(np.int32)
-    made[f"{name}.g_idx"] = (back // (value.shape[1] // groups)).astype(np.int32)
-    return made
-
-
-PACKED = {"gptq": QUANTIZERS["gptq"], "awq": QUANTIZERS["awq"], "gptq act-order": in_activation_order}
+PACKED = {"gptq": QUANTIZERS["gptq"], "awq": QUANTIZERS["awq"], "gptq act-order": gptq_in_activation_order}
 SEED, OTHER = 1, 9
 
 
@@ -263,6 +247,56 @@ def test_a_spot_check_of_some_matrices_confirms_a_copy_and_no_stranger(place: Pa
         assert compare(ours, theirs, BASE).score == 1.0
         stranger = compare(measure_spot(opened(place / f"stranger {name}"), seed, few=True, tall=True), theirs, BASE)
         assert stranger.relation not in (Relation.DERIVED, Relation.REFORMATTED, Relation.PARTIAL)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_values_grafted_where_the_standard_windows_meet_the_base_do_not_survive_the_second_look(
+    place: Path, tmp_path: Path, name: str
+) -> None:
+    ours, theirs = model(OTHER), model(SEED)
+    for tensor in opened(place / name).canonical:
+        if tensor.key.layer is not None and len(tensor.shape) == 2:
+            rows, columns = SamplingPlan().window(tensor.key.role, tensor.shape, tensor.lies)
+            at = np.ix_(rows, range(columns.start // 128 * 128, -(-columns.stop // 128) * 128))
+            ours[tensor.stored.name][at] = theirs[tensor.stored.name][at]
+    folder = write_quantized(tmp_path / "artifact", ours, PACKED[name])
+    (folder / "config.json").write_text((place / "base" / "config.json").read_text())
+    reading = Reading(exact=False)
+    artifact, base = (read_model(str(f), reading) for f in (folder, place / "base"))
+    assert lineage_of(artifact, base, BASE, (), reading).relation is Relation.DERIVED, "the standard windows say so"
+    for digest in ("00ff", "beef"):
+        found = confirmed_lineage(artifact, base, BASE, (), reading, digest)
+        assert found.relation is Relation.PARTIAL
+        assert isinstance(found.score, float)
+        assert found.score < 0.7
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_an_honest_copy_is_confirmed(place: Path, name: str) -> None:
+    reading = Reading(exact=False)
+    artifact, base = (read_model(str(place / f), reading) for f in (f"tuned {name}", "base"))
+    for digest in ("00ff", "beef"):
+        assert confirmed_lineage(artifact, base, BASE, (), reading, digest).relation is Relation.DERIVED
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_without_names_windows_are_placed_by_content_and_by_shapes(place: Path, tmp_path: Path, name: str) -> None:
+    def unnamed(folder: Path, tensors: Tensors) -> Path:
+        names = {"model.layers": "blocks", "mlp.": "f.", "self_attn.": "a."}
+        renamed = {}
+        for name, value in tensors.items():
+            for old, new in names.items():
+                name = name.replace(old, new)
+            renamed[name] = value
+        return write_quantized(folder, renamed, PACKED[name])
+
+    same = sampled(unnamed(tmp_path / "same", noisy(model(SEED), 0.1)))
+    assert opened(tmp_path / "same").roles_from == "none"
+    stranger = sampled(unnamed(tmp_path / "stranger", model(OTHER)))
+    found = compare(same, sampled(place / "base"), BASE)
+    assert found.score == 1.0 or found.relation is Relation.DERIVED
+    assert compare(stranger, sampled(place / "base"), BASE).relation not in (Relation.DERIVED, Relation.REFORMATTED)
+    assert compare(stranger, same, BASE).relation not in (Relation.DERIVED, Relation.REFORMATTED)
 
 
 def test_windows_do_not_depend_on_the_seed_of_the_values(place: Path) -> None:
