@@ -70,16 +70,22 @@ def part_vectors(fingerprint: Fingerprint) -> dict[str, tuple[str, Vector]]:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """First rows of one matrix as stored: each in a scale of its own, float16."""
+    """First rows of one matrix as stored, or a window of their columns: each in a scale of its own, float16."""
 
     role: Role
     shape: tuple[int, int]
     first: int
     values: NDArray[np.float16]
+    window: range | None
+
+    @property
+    def form(self) -> tuple[int, ...]:
+        """What two matrices must have in common to be compared."""
+        return (*self.shape, self.first, *((self.window.start, self.window.stop) if self.window else ()))
 
     def cut(self, wanted: int) -> NDArray[np.float64] | None:
         """About `wanted` values from the beginning; None where the fingerprint holds fewer rows than that takes."""
-        count = min(MAX_ROWS, self.shape[0], -(-wanted // self.shape[1]))
+        count = min(MAX_ROWS, self.shape[0], -(-wanted // self.values.shape[1]))
         return self.values[:count, :wanted].astype(np.float64) if len(self.values) >= count else None
 
 
@@ -101,8 +107,8 @@ def _stored_rows(signal: SignalValue) -> Iterator[_Rows]:
                 raise FingerprintError(f"{_ROWS}: an entry of the tensor table is malformed")
         if at + size > len(values):
             raise FingerprintError(f"{_ROWS}: the table lists more rows than are stored")
-        if role in wanted and window is None:  # sketches are of whole rows
-            yield _Rows(wanted[role], (rows, columns), first, values[at : at + size].reshape(count, columns))
+        if role in wanted:
+            yield _Rows(wanted[role], (rows, columns), first, values[at : at + size].reshape(count, -1), window)
         at += size
 
 
@@ -118,9 +124,9 @@ def _pooled(groups: Sequence[Sequence[_Rows]], wanted: int, plan: str) -> tuple[
     """Sum of the matrices of each group, one after the other; of one form a group, that which most parameters have."""
     forms, vectors = [plan], []
     for group in groups:
-        by_form: dict[tuple[int, int, int], list[_Rows]] = {}
+        by_form: dict[tuple[int, ...], list[_Rows]] = {}
         for rows in group:
-            by_form.setdefault((*rows.shape, rows.first), []).append(rows)
+            by_form.setdefault(rows.form, []).append(rows)
         form = max(by_form, key=lambda f: (len(by_form[f]) * f[0] * f[1], f), default=None)
         held = [cut for r in by_form[form] if (cut := r.cut(wanted)) is not None] if form else []
         forms.append("x".join(map(str, form)) if form and held else "-")

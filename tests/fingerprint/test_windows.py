@@ -16,6 +16,7 @@ from provenance_gate.artifact.interface import Artifact, CanonicalTensor, Lies, 
 from provenance_gate.artifact.load import open_artifact
 from provenance_gate.confirming import confirmed_lineage
 from provenance_gate.errors import FingerprintError
+from provenance_gate.fingerprint.compact_vectors import part_vectors
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.plan import MAX_COLUMNS, MAX_ROWS, SamplingPlan
@@ -282,16 +283,17 @@ def test_an_honest_copy_is_confirmed(place: Path, name: str) -> None:
 @pytest.mark.parametrize("name", PACKED)
 def test_without_names_windows_are_placed_by_content_and_by_shapes(place: Path, tmp_path: Path, name: str) -> None:
     def unnamed(folder: Path, tensors: Tensors) -> Path:
-        names = {"model.layers": "blocks", "mlp.": "f.", "self_attn.": "a."}
         renamed = {}
-        for name, value in tensors.items():
-            for old, new in names.items():
-                name = name.replace(old, new)
-            renamed[name] = value
+        for full, value in tensors.items():
+            for old, new in {"model.layers": "net.sublayers", "mlp.": "f.", "self_attn.": "a.", "_proj": ""}.items():
+                full = full.replace(old, new)
+            renamed[full] = value
         return write_quantized(folder, renamed, PACKED[name])
 
     same = sampled(unnamed(tmp_path / "same", noisy(model(SEED), 0.1)))
-    assert opened(tmp_path / "same").roles_from == "none"
+    artifact = opened(tmp_path / "same")
+    assert artifact.roles_from == "none"
+    assert any(t.lies is not Lies.ROWS for t in artifact.canonical)
     stranger = sampled(unnamed(tmp_path / "stranger", model(OTHER)))
     found = compare(same, sampled(place / "base"), BASE)
     assert found.score == 1.0 or found.relation is Relation.DERIVED
@@ -352,3 +354,12 @@ def test_what_meets_nowhere_is_left_out() -> None:
     left, right = on_common_blocks({key: apart}, {key: wide})
     assert left[key].values.shape == right[key].values.shape == (2, 32)
     assert right[key].values[1, 0] == 256 + 128
+
+
+def test_sketches_are_compared_between_models_with_the_same_windows(place: Path) -> None:
+    base, *others = (sampled(place / n) for n in ("gptq", "tuned gptq", "stranger gptq", "base"))
+    forms, mine = part_vectors(base)["feed_forward"]
+    related, stranger, plain = (part_vectors(f)["feed_forward"] for f in others)
+    assert forms == related[0] == stranger[0] != plain[0]
+    assert float(mine @ related[1]) > 0.5
+    assert abs(float(mine @ stranger[1])) < 0.1

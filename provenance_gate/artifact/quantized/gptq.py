@@ -63,8 +63,9 @@ class _Decoder:
 
     def _likely(self, in_order: NDArray[np.int64]) -> NDArray[np.int64]:
         """Groups that an index will name, before it is read: first and last of all where it jumps, else those in order."""
-        ends = (in_order[0], in_order[-1]) if self.lies is Lies.COLUMNS else (0, self.scales.rows - 1)
-        return np.linspace(*ends, len(in_order)).astype(np.int64)
+        if self.lies is Lies.COLUMNS:
+            return in_order
+        return np.linspace(0, self.scales.rows - 1, len(in_order)).astype(np.int64)
 
     def _zeros(self, groups: NDArray[np.int64], rows: range) -> NDArray[np.float32]:
         low = rows.start // WORD * WORD
