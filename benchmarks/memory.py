@@ -133,6 +133,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     print(f"machine: {machine()}; budget {BUDGET_MB} MB\n")
+    if options.folder is not None:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         place = Path(folder)
         if options.tokenizers:
