@@ -21,7 +21,8 @@ from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.artifact.load import open_artifact
 from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.fingerprint.measure import measure
-from provenance_gate.lineage.merges import Merge, Mixture, Parent, analyze_merge
+from provenance_gate.lineage.merges import Merge, Mixture, Parent
+from provenance_gate.lineage.merges.analyze import analyze_merge
 
 BASE, TUNED, ADAPTED, CONTINUED, TWIN = "base", "fine-tuned", "LoRA merged", "continued pretraining, heavy", "twin"
 LayerMap = Callable[[int, int], tuple[str, int]]

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from provenance_gate.artifact.gguf.readers import RotaryOrderReader
 from provenance_gate.artifact.interface import ModelConfig, NotMeasured, StoredTensor
 from provenance_gate.errors import MalformedFileError, one_line
 
@@ -103,5 +102,7 @@ def _turned(tensor: StoredTensor, width: int | None) -> StoredTensor | None:
         return None
     if not tensor.size:
         return tensor
+    from provenance_gate.artifact.gguf.readers import RotaryOrderReader  # few models need it
+
     columns = tensor.shape[1] if len(tensor.shape) == 2 else 1
     return replace(tensor, reader=RotaryOrderReader(tensor.reader, tensor.size, columns, width // 2))

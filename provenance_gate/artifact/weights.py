@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from provenance_gate.artifact.gguf import GgufModel, open_gguf
-from provenance_gate.artifact.gguf.blocks import is_decodable
-from provenance_gate.artifact.gguf.header import Header, read_header
 from provenance_gate.artifact.interface import (
     FileKind,
     FileRecord,
@@ -32,6 +29,11 @@ from provenance_gate.artifact.weightsets import (
     known_sets,
 )
 from provenance_gate.errors import ArtifactError, MalformedFileError, one_line
+
+# Readers of a format are imported where a file of it lies: every command waits for imports.
+if TYPE_CHECKING:
+    from provenance_gate.artifact.gguf.header import Header
+    from provenance_gate.artifact.gguf.open import GgufModel
 
 _ADAPTER_ENDS: Final = (".lora_a", ".lora_b")
 _NO_CONFIG: Final = NotMeasured("no config.json")
@@ -140,6 +142,10 @@ def _put_together(
 def _gguf(store: Store, files: Sequence[FileRecord]) -> Weights | None:
     """The most precise GGUF model, and the others; None when there is none."""
     sets = gguf_sets(at_root(files, WeightFormat.GGUF))
+    if not sets:
+        return None
+    from provenance_gate.artifact.gguf.blocks import is_decodable
+
     alone = len(files) == 1
     first: tuple[WeightSet, Weights] | None = None
     for one in sets:
@@ -166,6 +172,9 @@ def _gguf(store: Store, files: Sequence[FileRecord]) -> Weights | None:
 
 def _gguf_set(store: Store, chosen: WeightSet) -> Weights:
     """One GGUF model; no tensors where the header says that it is none."""
+    from provenance_gate.artifact.gguf.header import read_header
+    from provenance_gate.artifact.gguf.open import open_gguf
+
     opened = [(store.open(record), record.path) for record in chosen.files]
     if len(opened) == 1 and not _is_model(read_header(opened[0][0])):
         return Weights((), ())
@@ -190,7 +199,6 @@ def _torch(store: Store, files: Sequence[FileRecord], beside: Beside, notes: Seq
     if variants and len(plain) == 1:
         # A folder, not a file that was opened by its name.
         plain.append(FileRecord(PurePosixPath("."), 0, FileKind.OTHER))
-    # Where it is needed only: most models hold no pickle, and every command waits for its imports.
     from provenance_gate.artifact.torchfile.weights import open_torch_weights
 
     found, more = open_torch_weights(store, plain)

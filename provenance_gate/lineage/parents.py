@@ -8,7 +8,7 @@ from dataclasses import replace
 from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.fingerprint.interface import Fingerprint
 from provenance_gate.lineage.interface import ONE_BASE, Lineage, Relation
-from provenance_gate.lineage.merges import Merge, Parent, analyze_merge
+from provenance_gate.lineage.merges import Merge, Parent
 
 _UNRELATED = NotMeasured("none of the candidate parents is related to the artifact")
 _MERGED = "merged"
@@ -29,6 +29,8 @@ def mixed(
         return tuple(lineages), ONE_BASE
     if all(x.relation is Relation.INDEPENDENT for x in lineages):
         return tuple(lineages), _UNRELATED
+    from provenance_gate.lineage.merges.analyze import analyze_merge  # most runs have one base
+
     merge = analyze_merge(artifact, tuple(parents[x] for x in sorted(parents)))
     return tuple(_with_weight(x, merge) for x in lineages), merge
 

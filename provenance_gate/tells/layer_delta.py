@@ -14,7 +14,8 @@ from provenance_gate.artifact.interface import NotMeasured
 from provenance_gate.errors import one_line
 from provenance_gate.fingerprint.interface import Json
 from provenance_gate.lineage.interface import Lineage
-from provenance_gate.lineage.merges import Merge, Parent, analyze_merge
+from provenance_gate.lineage.merges import Merge, Parent
+from provenance_gate.lineage.merges.analyze import analyze_merge
 from provenance_gate.lineage.merges.interface import REPORTED
 from provenance_gate.tells.changes import Changes, measure_changes
 from provenance_gate.tells.interface import Case, Side, TellGroup, TellResult

@@ -18,7 +18,9 @@ from provenance_gate.artifact.load import open_artifact
 from provenance_gate.fingerprint.interface import Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import measure
 from provenance_gate.fingerprint.plan import SamplingPlan
-from provenance_gate.lineage.merges import Merge, Parent, analyze_merge, merge_yaml
+from provenance_gate.lineage.merges import Merge, Parent
+from provenance_gate.lineage.merges.analyze import analyze_merge
+from provenance_gate.lineage.merges.config import merge_yaml
 from tests.models import LAYERS, Tensors, changed, llama, noisy, write_model
 
 Made: TypeAlias = Callable[..., Fingerprint]

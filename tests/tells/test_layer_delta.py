@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from provenance_gate.lineage.merges import Parent, analyze_merge
+from provenance_gate.lineage.merges import Parent
+from provenance_gate.lineage.merges.analyze import analyze_merge
 from provenance_gate.tells.changes import Changes, measure_changes
 from provenance_gate.tells.interface import Case, TellResult, TellStatus
 from provenance_gate.tells.layer_delta import LayerDelta, call_merge

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from threading import Lock
 
 _LARGEST_HEADER = 64
@@ -109,6 +108,8 @@ def seconds_of(header: str | None, now: float | None = None) -> float | None:
         return None
     if text.isascii() and text.isdigit():
         return float(text)
+    from email.utils import parsedate_to_datetime  # a slow import that few runs need
+
     try:
         when = parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
