@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -13,6 +14,8 @@ from provenance_gate.artifact.gguf.blocks import decode_blocks, is_decodable, wh
 from provenance_gate.artifact.gguf.types import GgmlType
 from provenance_gate.artifact.interface import TensorReader
 from provenance_gate.artifact.ranges import RangeSource
+from provenance_gate.artifact.sources.ahead import Place, TellsSpans
+from provenance_gate.artifact.sources.coalesce import Span
 from provenance_gate.errors import ArtifactError
 
 _CHUNK: Final = 1 << 20
@@ -59,6 +62,14 @@ class BlockReader:
             high = min(low + _CHUNK, stop)
             out[low - start : high - start] = self._decode(kind, low, high)
         return out
+
+    def spans(self, start: int, count: int) -> tuple[Place, ...]:
+        """Where `read(start, count)` reads."""
+        kind = self.kind
+        if kind is None:
+            return ()
+        first, last = start // kind.block, -(-(start + count) // kind.block)
+        return ((self.source, Span(self.begin + first * kind.size, (last - first) * kind.size)),)
 
     def _decode(self, kind: GgmlType, start: int, stop: int) -> NDArray[np.float32]:
         first, last = start // kind.block, -(-stop // kind.block)
@@ -107,13 +118,40 @@ class RotaryOrderReader:
             at += taken
         return out
 
+    def spans(self, start: int, count: int) -> tuple[Place, ...]:
+        """Where `read(start, count)` reads; nothing unless these are whole rows."""
+        if start % self.columns or count % self.columns or not isinstance(self.stored, TellsSpans):
+            return ()
+        found: list[Place] = []
+        row, stop = start // self.columns, (start + count) // self.columns
+        while row < stop:
+            rows = min(stop - row, 2 * self.half - row % (2 * self.half))
+            for first, last, _, _ in self._bands(row, rows):
+                found += self.stored.spans(first * self.columns, (last - first) * self.columns)
+            row += rows
+        return tuple(found)
+
     def _place(self, row: int) -> int:
         head, within = divmod(row, 2 * self.half)
         part, index = divmod(within, self.half)
         return head * 2 * self.half + 2 * index + part
 
     def _read_rows(self, row: int, rows: int, out: NDArray[np.float32]) -> None:
-        """Rows of one head into `out`, pair by pair: runs of pairs whose both rows are wanted are read once."""
+        """Rows of one head into `out`."""
+        within = row % (2 * self.half)
+        for first, last, low, parts in self._bands(row, rows):
+            block = self.stored.read(first * self.columns, (last - first) * self.columns)
+            block = block.reshape(last - first, self.columns)
+            for part in parts:
+                at = part * self.half + low - within
+                values = block[part - parts[0] :: 2]
+                out[at : at + len(values)] = values
+
+    def _bands(self, row: int, rows: int) -> Iterator[tuple[int, int, int, list[int]]]:
+        """Stored rows [first, last) to read for rows of one head, the first pair of them, and which of each pair are wanted.
+
+        Pair by pair: runs of pairs whose both rows are wanted are read once.
+        """
         within = row % (2 * self.half)
         head = row - within
         wanted = [
@@ -129,12 +167,7 @@ class RotaryOrderReader:
             parts = [part for part, (low, high) in enumerate(wanted) if low <= begin and end <= high]
             for low in range(begin, end if parts else begin, step):
                 high = min(low + step, end)
-                first, last = head + 2 * low + parts[0], head + 2 * (high - 1) + parts[-1] + 1
-                block = self.stored.read(first * self.columns, (last - first) * self.columns)
-                block = block.reshape(last - first, self.columns)
-                for part in parts:
-                    at = part * self.half + low - within
-                    out[at : at + high - low] = block[part - parts[0] :: 2]
+                yield head + 2 * low + parts[0], head + 2 * (high - 1) + parts[-1] + 1, low, parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +181,10 @@ class ShiftedReader:
         """Elements [start, start + count) minus the shift."""
         values: NDArray[np.float32] = self.stored.read(start, count) - np.float32(self.shift)
         return values
+
+    def spans(self, start: int, count: int) -> tuple[Place, ...]:
+        """Where `read(start, count)` reads."""
+        return self.stored.spans(start, count) if isinstance(self.stored, TellsSpans) else ()
 
 
 def _check_range(start: int, count: int, size: int) -> None:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from provenance_gate.artifact.dtypes import decode, is_decodable
 from provenance_gate.artifact.interface import StoredTensor, TensorReader
 from provenance_gate.artifact.ranges import RangeSource
+from provenance_gate.artifact.sources.ahead import Place
+from provenance_gate.artifact.sources.coalesce import Span
 from provenance_gate.artifact.torchfile.layouts import byte_length
 from provenance_gate.artifact.torchfile.values import ITEM_BYTES, TensorView
 from provenance_gate.errors import ArtifactError, MalformedFileError, one_line
@@ -100,6 +102,11 @@ class RowMajorReader:
         _check_range(start, count, self.count)
         size = ITEM_BYTES[self.dtype]
         return self.source.read(self.begin + start * size, count * size)
+
+    def spans(self, start: int, count: int) -> tuple[Place, ...]:
+        """Where `read(start, count)` reads."""
+        size = ITEM_BYTES[self.dtype]
+        return ((self.source, Span(self.begin + start * size, count * size)),)
 
 
 @dataclass(frozen=True, slots=True)
