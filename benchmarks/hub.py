@@ -28,16 +28,17 @@ from provenance_gate.gate import Gate
 from provenance_gate.policy.load import load_policy
 from provenance_gate.reading import BaseOption, Reading
 from tests.hub.contents import LLAMA_8B, LLAMA_70B, Bytes, Repository, generated_model
-from tests.hub.packed import packed_model
+from tests.hub.packed import gguf_model, packed_model
 from tests.hub.server import loopback_hub
 from tests.models import tokenizer
 
 SHAPES = {"8B": LLAMA_8B, "70B": LLAMA_70B}
 FORMS = {
     "bf16": {"8B": (0.005, 400), "70B": (0.002, 950)},
-    "gptq": {"8B": (0.0055, 650), "70B": (0.005, 1600)},
-    "gptq act-order": {"8B": (0.009, 650), "70B": (0.01, 1600)},
-    "awq": {"8B": (0.0055, 400), "70B": (0.005, 1000)},
+    "gguf Q4_0": {"8B": (0.005, 450), "70B": (0.002, 1000)},
+    "gptq": {"8B": (0.005, 500), "70B": (0.005, 1300)},
+    "gptq act-order": {"8B": (0.01, 500), "70B": (0.01, 1300)},
+    "awq": {"8B": (0.005, 400), "70B": (0.005, 1000)},
 }
 """Form of the weights, and by shape the largest share of their bytes and the most requests that `check` may take."""
 
@@ -47,7 +48,8 @@ def _serve(name: str, form: str, latency: float, pipe: Connection) -> None:
     text = Bytes(json.dumps(tokenizer(shape.vocabulary)).encode())
     with loopback_hub() as hub:
         hub.page = 1000
-        files = generated_model(shape) if form == "bf16" else packed_model(shape, form)
+        makers = {"bf16": generated_model, "gguf Q4_0": gguf_model}
+        files = makers[form](shape) if form in makers else packed_model(shape, form)
         hub.add("org/base", Repository({**generated_model(shape), "tokenizer.json": text}))
         hub.add("org/model", Repository({**files, "tokenizer.json": text}))
         if latency:

@@ -1,4 +1,4 @@
-"""GPTQ and AWQ forms of generated models, made up from the values of the bfloat16 one as they are read."""
+"""GPTQ, AWQ and GGUF forms of generated models, made up from the values of the bfloat16 one as they are read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.artifact.gguf import build as gguf_file
 
 from .contents import Bytes, Content, Shape, Values, places
 
@@ -47,7 +49,12 @@ class Made:
         end = stop - len(self.header)
         starts = [p[0] for p in self.parts]
         while at < end:
-            begin, width, count, make = self.parts[bisect_right(starts, at) - 1]
+            number = bisect_right(starts, at) - 1
+            begin, width, count, make = self.parts[number]
+            if at >= begin + width * count:  # padding
+                out.append(bytes(min(end, starts[number + 1]) - at))
+                at = min(end, starts[number + 1])
+                continue
             last = min(end, begin + width * count)
             first, final = (at - begin) // width, -(-(last - begin) // width)
             data = make(np.arange(first, final)).tobytes()
@@ -135,3 +142,59 @@ def _awq(values: Values, rows: int, columns: int) -> Make:
 def _group(at: Words, groups: int, *, scattered: bool) -> NDArray[np.int32]:
     order = at * 7919 % (groups * GROUP) if scattered else at
     return np.asarray(order // GROUP, dtype=np.int32)
+
+
+_GGUF_NAMES = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output", "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}  # fmt: skip
+_BLOCK, _BLOCK_BYTES = 32, 18
+
+
+def gguf_model(shape: Shape, seed: int = 1) -> dict[str, Content]:
+    """`generated_model(shape, seed)` as one GGUF file with all matrices in Q4_0, rows of q and k in llama.cpp's order."""
+    parts: list[tuple[int, int, int, Make]] = []
+    infos, at = b"", 0
+    for name, extents, values in places(shape, seed):
+        module = name.removesuffix(".weight")
+        stem = _GGUF_NAMES.get(module, "")
+        if not stem:
+            _, _, layer, inside = module.split(".", 3)
+            stem = f"blk.{layer}.{_GGUF_NAMES[inside]}"
+        count = int(np.prod(extents, dtype=np.int64))
+        if len(extents) == 1:
+            kind, width, length, make = "F32", 4, count, _float32(values)
+        else:
+            half = shape.hidden // shape.heads // 2 if stem.endswith(("attn_q", "attn_k")) else 0
+            kind, width, length, make = "Q4_0", _BLOCK_BYTES, count // _BLOCK, _q4_0(values, extents[1], half)
+        infos += gguf_file.info(f"{stem}.weight", extents[::-1], gguf_file.NUMBER_OF[kind], at)
+        parts.append((at, width, length, make))
+        at += -(-width * length // 32) * 32
+    facts = {"block_count": shape.layers, "embedding_length": shape.hidden, "feed_forward_length": shape.feed_forward}
+    facts |= {"attention.head_count": shape.heads, "attention.head_count_kv": shape.groups, "context_length": 8192}
+    metadata: dict[str, object] = {"general.architecture": "llama", **{f"llama.{k}": v for k, v in facts.items()}}
+    metadata |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.tokens": [f"t{i}" for i in range(shape.vocabulary)]}
+    entries = b"".join(gguf_file.entry(k, v) for k, v in metadata.items())
+    header = gguf_file.pad(gguf_file.head(entries, infos, len(parts), len(metadata)))
+    return {"model-Q4_0.gguf": Made(header, tuple(parts))}
+
+
+def _float32(values: Values) -> Make:
+    return lambda at: bfloat16(values(at))
+
+
+def _q4_0(values: Values, columns: int, half: int) -> Make:
+    def make(at: Words) -> NDArray[np.generic]:
+        row, column = at * _BLOCK // columns, at * _BLOCK % columns
+        if half:
+            head, within = np.divmod(row, 2 * half)
+            row = head * 2 * half + within % 2 * half + within // 2
+        codes = _codes(values((row * columns + column)[:, None] + np.arange(_BLOCK))).astype(np.uint8)
+        block = np.empty((len(at), _BLOCK_BYTES), np.uint8)
+        block[:, :2] = np.full(1, _STEP).view(np.uint8)
+        block[:, 2:] = codes[:, :16] | codes[:, 16:] << 4
+        return block
+
+    return make
