@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance_gate.artifact.dtypes import BITS, quantized_bits
-from provenance_gate.artifact.interface import Artifact, CanonicalTensor, NotMeasured, Role
+from provenance_gate.artifact.interface import Artifact, CanonicalTensor, Lies, NotMeasured, Role
 from provenance_gate.errors import one_line
 from provenance_gate.fingerprint.interface import Json
 from provenance_gate.tells.card import Card, read_card
@@ -37,6 +37,8 @@ _MATRICES: Final = 4
 _ROWS: Final = 8
 _LEAST_GROUPS: Final = 64
 _MOST_COLUMNS: Final = 1 << 16
+_MOST_TURNED: Final = 1 << 10
+"""Columns of a matrix that is stored turned, where each costs as much as a row of others."""
 _GRID_SHARE: Final = 0.99
 """Share of the groups on a grid. Of 32 bf16 values of trained weights nearly all differ; none of the groups has 16 or
 fewer."""
@@ -137,7 +139,8 @@ def _matrices(artifact: Artifact) -> list[CanonicalTensor]:
 
 
 def _groups(tensor: CanonicalTensor) -> Iterator[NDArray[np.float32]]:
-    rows = tensor.read_rows(0, min(_ROWS, tensor.shape[0]))[:, :_MOST_COLUMNS]
+    most = _MOST_COLUMNS if tensor.lies is Lies.ROWS else _MOST_TURNED
+    rows = tensor.read_block(range(min(_ROWS, tensor.shape[0])), range(min(most, tensor.shape[1])))
     whole = rows.shape[1] // GROUP * GROUP
     groups = rows[:, :whole].reshape(-1, GROUP)
     yield groups[(groups == 0).mean(axis=1) <= _ZEROS]
