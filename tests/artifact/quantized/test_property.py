@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from provenance_gate.artifact.dtypes import BITS
 from provenance_gate.artifact.interface import StoredTensor
 from provenance_gate.artifact.quantized import dequantized
+from provenance_gate.artifact.quantized.tables import DequantizingReader
+from provenance_gate.artifact.sources.ahead import Place
+from provenance_gate.artifact.sources.coalesce import PrefetchedSource, Span
 from provenance_gate.errors import ArtifactError
 
 from .build import PATH, Bytes, parts
@@ -28,6 +31,20 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=3),
     max_leaves=8,
 )
+
+
+class Far(Bytes):
+    """Bytes as if they lay far away, of which is told beforehand where they lie."""
+
+    name = "far"
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def spans(self, start: int, count: int) -> tuple[Place, ...]:
+        width = BITS[self.dtype] // 8
+        return ((PrefetchedSource(self), Span(start * width, count * width)),)  # type: ignore[arg-type]
 
 
 @st.composite
@@ -63,11 +80,11 @@ def mutated(draw: st.DrawFn) -> tuple[StoredTensor, ...]:
                 extents[axis] = draw(st.integers(0, 2 * extents[axis] + 1))
                 size = int(np.prod(extents)) * BITS[tensor.dtype] // 8
                 tensors[name] = _tensor(name, tensor.dtype, tuple(extents), (data * 8)[:size].ljust(size, b"\1"))
-    return tuple(tensors.values())
+    return tuple(_tensor(t.name, t.dtype, t.shape, t.reader.data) for t in tensors.values())  # type: ignore[attr-defined]
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int, ...], data: bytes) -> StoredTensor:
-    return StoredTensor(name, dtype, shape, len(data), PATH, Bytes(dtype, data))
+    return StoredTensor(name, dtype, shape, len(data), PATH, Far(dtype, data))
 
 
 def _shape(draw: st.DrawFn, count: int) -> tuple[int, ...]:
@@ -103,3 +120,12 @@ def test_any_parts_give_values_or_one_error(stored: tuple[StoredTensor, ...], co
         assert values.shape == (tensor.size,)
         third = tensor.size // 3
         np.testing.assert_array_equal(tensor.reader.read(third, third), values[third : 2 * third])
+        if isinstance(tensor.reader, DequantizingReader):
+            # A dry run on zeros raises nothing, whatever the parts.
+            for source, span in tensor.reader.spans(third, third):
+                assert 0 <= span.start <= span.stop <= source.size
+            height, width = tensor.reader.rows, tensor.reader.columns
+            rows, columns = range(height // 3, height), range(-(-width // 64) * 32 if width > 32 else width)
+            block = tensor.reader.read_block(rows, columns)
+            whole = values.reshape(height, width)
+            np.testing.assert_array_equal(block, whole[rows.start :, : columns.stop])
