@@ -57,9 +57,7 @@ def cut(rows: Rows, seed: int, count: int, columns: int) -> Rows:
             continue
         rng = np.random.default_rng([seed, *kept.shape])
         first, left = int(rng.integers(height - count + 1)), 32 * int(rng.integers((width - columns) // 32 + 1))
-        found[key] = replace(
-            kept, values=np.ascontiguousarray(kept.values[first : first + count, left : left + columns])
-        )
+        found[key] = replace(kept, held=np.ascontiguousarray(kept.values[first : first + count, left : left + columns]))
     return found
 
 

@@ -36,8 +36,6 @@ VECTOR_LIMIT = 1 << 16
 STRIDED = 4096
 """Values per tensor that WVC keeps (reference definition)."""
 
-SAMPLED_EXPERTS = 16
-"""Experts of a layer that are sampled, by number. Mixtures with hundreds would cost a gigabyte of rows else."""
 _EXPERTS = frozenset({Role.EXPERT_GATE, Role.EXPERT_UP, Role.EXPERT_DOWN})
 
 T = TypeVar("T")
@@ -165,11 +163,15 @@ def observe(
     """
     plan = plan or SamplingPlan()
     whole_too = artifact.weight_bytes <= EXACT_LIMIT if exact is None else exact
-    filled = [t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1] and _is_sampled(t.key)]
+    left_out = _experts_not_sampled(artifact.canonical, plan)
+    filled = [
+        t for t in artifact.canonical if len(t.shape) == 2 and t.shape[0] and t.shape[1] and t.key not in left_out
+    ]
     # What is read whole anyway gives its rows as well.
     cuts = {} if whole_too else {t.key: c for t in filled if (c := _window(t, plan)) is not None}
     matrices = [t for t in filled if t.key not in cuts or plan.reads(t.key, t.lies)]
     vectors = [t for t in artifact.canonical if len(t.shape) == 1 and 0 < t.shape[0] <= VECTOR_LIMIT]
+    blocks = _room(matrices, plan, cuts)
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         sampled: list[tuple[SampledRows, ContentDigest | None]] = []
         kept: dict[TensorKey, NDArray[np.float32]] = {}
@@ -177,7 +179,7 @@ def observe(
         for batch in batches(_wanted(artifact.canonical, matrices, vectors, plan, cuts)):
             step = [r.tensor for r in batch if len(r.tensor.shape) == 2]
             done = None if progress is None else _shifted(progress, len(sampled), len(matrices))
-            sampled += _run(pool, lambda t: _sample(t, plan, cuts.get(t.key), digest=not whole_too), step, done)
+            sampled += _run(pool, lambda t: _sample(t, blocks[t.key], digest=not whole_too), step, done)
             flat = [r.tensor for r in batch if len(r.tensor.shape) == 1]
             kept.update(_run(pool, lambda t: (t.key, t.read_rows(0, t.shape[0])), flat, None))
         rows = {r.key: r for r, _ in sampled}
@@ -231,22 +233,48 @@ def _shifted(progress: Progress, before: int, of: int) -> Progress:
     return lambda done, _: progress(before + done, of)
 
 
-def _is_sampled(key: TensorKey) -> bool:
-    return key.role not in _EXPERTS or not key.part.isdigit() or int(key.part) < SAMPLED_EXPERTS
+def _experts_not_sampled(canonical: Sequence[CanonicalTensor], plan: SamplingPlan) -> frozenset[TensorKey]:
+    layers: dict[tuple[str, int], dict[int, list[TensorKey]]] = {}
+    for key in (t.key for t in canonical):
+        if key.role in _EXPERTS and key.part.isdigit() and key.layer is not None:
+            layers.setdefault((key.stack, key.layer), {}).setdefault(int(key.part), []).append(key)
+    passed: list[TensorKey] = []
+    for (_, layer), experts in layers.items():
+        chosen = plan.experts(layer, tuple(experts))
+        passed += [key for number, keys in experts.items() if number not in chosen for key in keys]
+    return frozenset(passed)
 
 
-def _sample(
-    tensor: CanonicalTensor, plan: SamplingPlan, cut: _Cut | None, *, digest: bool
-) -> tuple[SampledRows, ContentDigest | None]:
-    if cut is None:
-        wanted, window = plan.rows(tensor.key.role, tensor.shape), None
-        values = tensor.read_rows(wanted.start, wanted.stop)
-    else:
-        wanted, window = cut
-        values = tensor.read_block(wanted, window)
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What is read of a matrix, and where it goes."""
+
+    rows: range
+    window: range | None
+    values: NDArray[np.float32]
+
+
+def _room(
+    matrices: Sequence[CanonicalTensor], plan: SamplingPlan, cuts: Mapping[TensorKey, _Cut]
+) -> dict[TensorKey, _Block]:
+    """One array for all: tens of thousands of small ones would leave the memory in pieces."""
+    wanted = {t.key: cuts.get(t.key) or (plan.rows(t.key.role, t.shape), None) for t in matrices}
+    widths = {t.key: t.shape[1] if (window := wanted[t.key][1]) is None else len(window) for t in matrices}
+    whole = np.empty(sum(len(rows) * widths[key] for key, (rows, _) in wanted.items()), np.float32)
+    found, at = {}, 0
+    for key, (rows, window) in wanted.items():
+        size = len(rows) * widths[key]
+        found[key] = _Block(rows, window, whole[at : at + size].reshape(len(rows), widths[key]))
+        at += size
+    return found
+
+
+def _sample(tensor: CanonicalTensor, block: _Block, *, digest: bool) -> tuple[SampledRows, ContentDigest | None]:
+    rows, window = block.rows, block.window
+    block.values[:] = tensor.read_rows(rows.start, rows.stop) if window is None else tensor.read_block(rows, window)
     stored = tensor.stored
-    rows = SampledRows(tensor.key, tensor.shape, stored.dtype, stored.name, wanted.start, values, window)
-    return rows, _digest(values, _count(tensor.shape)) if digest else None
+    found = SampledRows(tensor.key, tensor.shape, stored.dtype, stored.name, rows.start, block.values, window)
+    return found, _digest(block.values, _count(tensor.shape)) if digest else None
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -23,12 +23,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Writer = NDArray[np.float32]
 """Sampled rows of one output-writing matrix, shape (S, R, D): S strata (1 for an FFN, the heads, the experts) of D units."""
+
+
+class LaterWriter(Protocol):
+    """A writer that takes memory only while it is looked at."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Writer: ...
+
+
+_TOGETHER = 8
+"""Writers of the artifact that are compared with all of the base at a time. Only saves memory."""
 
 LOG10_FLOOR = -300.0
 """p-values are reported no smaller than 1e-300."""
@@ -55,7 +68,7 @@ class PairStatistics:
         return np.divide(self.statistic - self.mean, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9)
 
 
-def pair_statistics(artifact: Sequence[Writer], base: Sequence[Writer]) -> PairStatistics:
+def pair_statistics(artifact: Sequence[Writer | LaterWriter], base: Sequence[Writer | LaterWriter]) -> PairStatistics:
     """All pairs of writers of one shape.
 
     Parameters
@@ -71,16 +84,18 @@ def pair_statistics(artifact: Sequence[Writer], base: Sequence[Writer]) -> PairS
     shapes = {w.shape for w in (*artifact, *base)}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3 or next(iter(shapes))[2] < 2:
         raise ValueError(f"writers of shapes {sorted(shapes)}")
-    x, y = _profiles(artifact), _profiles(base)
     _, rows, units = next(iter(shapes))
-    active = (x.active @ y.active.T).astype(np.float64)  # exact: sums of fewer than 2**24 ones
-    return PairStatistics(
-        statistic=(x.values @ y.values.T).astype(np.float64),
-        mean=(x.sums @ y.sums.T) / units,
-        variance=(x.products @ y.products.T) / (units - 1),
-        units=active,
-        response=active * mean_cosine(rows),
-    )
+    found = PairStatistics(*(np.empty((len(artifact), len(base))) for _ in range(5)))
+    y = _profiles(base)
+    for first in range(0, len(artifact), _TOGETHER):
+        x = _profiles(artifact[first : first + _TOGETHER])
+        at = slice(first, first + _TOGETHER)
+        found.statistic[at] = x.values @ y.values.T
+        found.mean[at] = (x.sums @ y.sums.T) / units
+        found.variance[at] = (x.products @ y.products.T) / (units - 1)
+        found.units[at] = _both(x.active, y.active)
+    found.response[:] = found.units * mean_cosine(rows)
+    return found
 
 
 def mean_cosine(rows: int) -> float:
@@ -99,26 +114,34 @@ class _Profiles:
     values: NDArray[np.float32]
     sums: NDArray[np.float64]
     products: NDArray[np.float64]
-    active: NDArray[np.float32]
+    active: NDArray[np.bool_]
 
 
-def _profiles(writers: Sequence[Writer]) -> _Profiles:
+def _profiles(writers: Sequence[Writer | LaterWriter]) -> _Profiles:
     count, (strata, rows, units) = len(writers), writers[0].shape
     # Filled in place: of a 70B model in 80 layers each copy of these is 20 to 40 MB.
     found = _Profiles(
         np.empty((count, strata * rows * units), np.float32),
         np.empty((count, strata * rows)),
         np.empty((count, strata * rows * rows)),
-        np.empty((count, strata * units), np.float32),
+        np.empty((count, strata * units), np.bool_),
     )
     for n, writer in enumerate(writers):
-        scaled = unit_columns(unit_rows(writer))
+        scaled = unit_columns(unit_rows(np.asarray(writer)))
         total = scaled.sum(axis=2, dtype=np.float64)
         centered = scaled - (total / units)[:, :, None].astype(np.float32)
         found.values[n] = scaled.reshape(-1)
         found.sums[n] = total.reshape(-1)
         found.products[n] = (centered @ centered.transpose(0, 2, 1)).reshape(-1)
         found.active[n] = (np.abs(scaled).max(axis=1) > 0).reshape(-1)
+    return found
+
+
+def _both(x: NDArray[np.bool_], y: NDArray[np.bool_]) -> NDArray[np.float32] | int:
+    """How many units are not zero in both, for each pair of writers."""
+    if x.all() and y.all():
+        return int(x.shape[1])
+    found: NDArray[np.float32] = x.astype(np.float32) @ y.astype(np.float32).T  # exact: sums of fewer than 2**24 ones
     return found
 
 

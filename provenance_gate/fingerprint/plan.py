@@ -12,6 +12,7 @@ units of a window are as exchangeable as those of the whole row, since shapes al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -32,6 +33,8 @@ _OTHER_VALUES = 12288
 _UNKNOWN_VALUES = 49152
 """Values wanted of a tensor by role. 49152 values of each `down` matrix show a correlation of 0.05 in one layer at 11 sigma."""
 
+SAMPLED_EXPERTS = 8
+"""Experts of a layer that are read. Mixtures with hundreds would cost a gigabyte of rows else."""
 _OUTPUT = (Role.FFN_DOWN, Role.EXPERT_DOWN)
 _READERS = (
     (Role.ATTENTION_V, Role.ATTENTION_O, Role.FFN_UP, Role.ATTENTION_K, Role.ATTENTION_Q, Role.FFN_GATE),
@@ -80,6 +83,12 @@ class SamplingPlan:
         count = min(total, MAX_ROWS, max(1, -(-wanted // columns)))
         first = self._start(total, columns)
         return range(first, first + count)
+
+    def experts(self, layer: int, numbers: Sequence[int]) -> frozenset[int]:
+        """Which of a layer's experts are read: the first, so that mixtures of other sizes have the same; of a spot check any."""
+        if not self.seed:
+            return frozenset(n for n in numbers if n < SAMPLED_EXPERTS)
+        return frozenset(sorted(numbers, key=lambda n: (self._number(layer, n), n))[:SAMPLED_EXPERTS])
 
     def window(self, role: Role, shape: tuple[int, ...], lies: Lies) -> tuple[range, range]:
         """Rows and columns to read of a matrix of shape (R, C) that does not lie in rows: rows from the same one as `rows`, up to

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,28 +18,72 @@ from provenance_gate.errors import FingerprintError
 from provenance_gate.fingerprint.interface import Json
 from provenance_gate.fingerprint.observe import SampledRows
 
+_DECODED = 1 << 22
+"""Values that are decoded once, for speed; more are decoded where they are used, for memory (16 MB and less)."""
 _ROLES = frozenset(r.value for r in Role)
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRows:
-    """Rows of one matrix. `shape` is the whole matrix's; `values` has shape (n, C), float32; `first` is the first row.
+class Half:
+    """Rows as they are stored: `codes` (n, C) float16, each row times a power of two by its exponent (n,), int32."""
 
-    `window`: the columns that `values` has, where it is not all of them.
+    codes: NDArray[np.float16]
+    exponents: NDArray[np.int32]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+    def decoded(self) -> NDArray[np.float32]:
+        """The values, shape (n, C)."""
+        found: NDArray[np.float32] = np.ldexp(self.codes.astype(np.float32), self.exponents[:, None])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """Rows of one matrix. `shape` is the whole matrix's; `first` is the first row that is kept.
+
+    `held`: the rows, shape (n, C); of large models as stored, so that two of them take no more memory than their files.
+    `window`: the columns that are held, where it is not all of them.
     """
 
     key: TensorKey
     shape: tuple[int, ...]
     dtype: str
     first: int
-    values: NDArray[np.float32]
+    held: NDArray[np.float32] | Half
     window: range | None = None
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The rows, shape (n, C); decoded anew each time where they are held as stored."""
+        return self.held.decoded() if isinstance(self.held, Half) else self.held
+
+    @property
+    def count(self) -> int:
+        """Rows that are held."""
+        return self.held.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns that are held."""
+        return self.held.shape[1]
+
+    def top(self, rows: int) -> NDArray[np.float32]:
+        """The first rows, shape (rows, C)."""
+        if isinstance(self.held, Half):
+            return Half(self.held.codes[:rows], self.held.exponents[:rows]).decoded()
+        return self.held[:rows]
 
     def cut(self, rows: int, window: range) -> KeptRows:
         """The first `rows` rows, and of them the columns of `window`, which must be among those at hand."""
         left = window.start - (self.window.start if self.window else 0)
-        values = np.ascontiguousarray(self.values[:rows, left : left + len(window)])
-        return replace(self, values=values, window=window)
+        at = np.s_[:rows, left : left + len(window)]
+        held = self.held
+        if isinstance(held, Half):
+            return replace(self, held=Half(held.codes[at], held.exponents[:rows]), window=window)
+        return replace(self, held=np.ascontiguousarray(held[at]), window=window)
 
 
 def on_common_blocks(*models: Mapping[TensorKey, KeptRows]) -> tuple[dict[TensorKey, KeptRows], ...]:
@@ -50,7 +95,7 @@ def on_common_blocks(*models: Mapping[TensorKey, KeptRows]) -> tuple[dict[Tensor
     fewest: dict[tuple[int, ...], int] = {}
     for rows in models:
         for kept in rows.values():
-            fewest[kept.shape] = min(len(kept.values), fewest.get(kept.shape, len(kept.values)))
+            fewest[kept.shape] = min(kept.count, fewest.get(kept.shape, kept.count))
             if kept.window is not None:
                 known = shared.get(kept.shape, kept.window)
                 shared[kept.shape] = range(max(known.start, kept.window.start), min(known.stop, kept.window.stop))
@@ -69,9 +114,12 @@ def on_common_blocks(*models: Mapping[TensorKey, KeptRows]) -> tuple[dict[Tensor
 def pack_rows(rows: Iterable[SampledRows]) -> tuple[list[Json], dict[str, NDArray[np.generic]]]:
     """A table with one entry a matrix, and two arrays: `values` (all rows flat, float16) and `exponents` (int16, a row each)."""
     table: list[Json] = []
-    values: list[NDArray[np.float16]] = []
+    ordered = sorted(rows, key=lambda r: _order(r.key))
+    # Filled in place: of large models this is the largest part of a fingerprint.
+    values = np.empty(sum(item.values.size for item in ordered), np.float16)
     exponents: list[NDArray[np.int16]] = []
-    for item in sorted(rows, key=lambda r: _order(r.key)):
+    at = 0
+    for item in ordered:
         _, exponent = np.frexp(np.abs(item.values).max(axis=1))
         scaled = np.ldexp(item.values, -exponent[:, None])
         key = item.key
@@ -88,10 +136,11 @@ def pack_rows(rows: Iterable[SampledRows]) -> tuple[list[Json], dict[str, NDArra
         if item.window is not None:
             entry["columns"] = [item.window.start, item.window.stop]
         table.append(entry)
-        values.append(scaled.astype(np.float16).reshape(-1))
+        values[at : at + scaled.size] = scaled.reshape(-1)
+        at += scaled.size
         exponents.append(exponent.astype(np.int16))
     return table, {
-        "values": np.concatenate(values) if values else np.empty(0, np.float16),
+        "values": values,
         "exponents": np.concatenate(exponents) if exponents else np.empty(0, np.int16),
     }
 
@@ -106,6 +155,7 @@ def unpack_rows(table: Json, arrays: Mapping[str, NDArray[np.generic]]) -> dict[
     if not isinstance(table, list):
         raise FingerprintError("weight_correlation: expected a list of tensors")
     kept: dict[TensorKey, KeptRows] = {}
+    small = values.size <= _DECODED
     at, row = 0, 0
     for entry in table:
         key, shape, dtype, first, count = _entry(entry)
@@ -114,9 +164,9 @@ def unpack_rows(table: Json, arrays: Mapping[str, NDArray[np.generic]]) -> dict[
         size = count * width
         if at + size > len(values) or row + count > len(exponents):
             raise FingerprintError(f"weight_correlation: {key}: more rows than the file holds")
-        scaled = values[at : at + size].reshape(count, width).astype(np.float32)
-        exponent = exponents[row : row + count].astype(np.int32)
-        kept[key] = KeptRows(key, shape, dtype, first, np.ldexp(scaled, exponent[:, None]), window)
+        codes: NDArray[Any] = values[at : at + size].reshape(count, width)
+        half = Half(codes, exponents[row : row + count].astype(np.int32))
+        kept[key] = KeptRows(key, shape, dtype, first, half.decoded() if small else half, window)
         at, row = at + size, row + count
     if at != len(values) or row != len(exponents):
         raise FingerprintError("weight_correlation: fewer rows than the file holds")

@@ -12,7 +12,7 @@ from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, BaseClaim, Com
 from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
 from provenance_gate.fingerprint.measure import IMPORTED_METHOD, compare_signal
-from provenance_gate.fingerprint.rows import on_common_blocks
+from provenance_gate.fingerprint.rows import KeptRows, on_common_blocks
 from provenance_gate.fingerprint.signals import SIGNALS
 from provenance_gate.fingerprint.signals.weight_correlation import (
     BODY,
@@ -242,15 +242,14 @@ class _Weights:
         if quantized:
             kinds.append("quantized")
         # Rounding to few bits makes zeros, too.
-        elif _zeros([p.ours.values for p in self.body_pairs]) > 0.1 + _zeros(
-            [p.theirs.values for p in self.body_pairs]
-        ):
+        elif _zeros([p.ours for p in self.body_pairs]) > 0.1 + _zeros([p.theirs for p in self.body_pairs]):
             kinds.append("pruned")
         return tuple(kinds)
 
 
-def _zeros(values: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> float:
-    return sum(int((v == 0).sum()) for v in values) / max(1, sum(v.size for v in values))
+def _zeros(rows: list[KeptRows]) -> float:
+    """Share of the values that are zero."""
+    return sum(int((r.values == 0).sum()) for r in rows) / max(1, sum(r.count * r.width for r in rows))
 
 
 def _explained(pairs: list[Pair]) -> float:

@@ -13,7 +13,7 @@ from provenance_gate.errors import UndefinedSignalError
 from provenance_gate.fingerprint.interface import SignalResult, SignalValue
 from provenance_gate.fingerprint.permutation import PermutationTest
 from provenance_gate.fingerprint.rows import KeptRows
-from provenance_gate.fingerprint.signals.arithmetic import along_strongest, pearson
+from provenance_gate.fingerprint.signals.arithmetic import along_strongest
 from provenance_gate.fingerprint.signals.weight_correlation import BODY, pair_cosine
 from provenance_gate.lineage.interface import ComponentEvidence, Relation
 from provenance_gate.lineage.layers import LayerAlignment, Place
@@ -30,6 +30,8 @@ OUTSIDE_DEPENDENT, OUTSIDE_SILENT = 0.5, 0.2
 reached 0.11 in magnitude, and 0.27 for a head trained on a borrowed embedding table."""
 
 
+_FLAT = 1e-8
+"""Standard deviation below which norm vectors are constant."""
 FEWEST_ROWS = 16
 """Sampled rows that a matrix must have to tell its strongest directions from the bulk."""
 
@@ -80,7 +82,7 @@ def learned_agreement(pairs: list[Pair]) -> float | None:
     Models that share only their random start agree in the bulk of directions and not in these. Taken over matrices of which
     enough rows were sampled; None without any.
     """
-    found = [_along_strongest(p) for p in pairs if min(len(p.ours.values), len(p.theirs.values)) >= FEWEST_ROWS]
+    found = [_along_strongest(p) for p in pairs if min(p.ours.count, p.theirs.count) >= FEWEST_ROWS]
     values = [v for v in found if v is not None]
     return float(np.mean(values)) if values else None
 
@@ -88,8 +90,8 @@ def learned_agreement(pairs: list[Pair]) -> float | None:
 def _along_strongest(pair: Pair) -> float | None:
     if pair.ours.window is not None:
         return None  # what is strong in a few columns was not calibrated
-    count = min(len(pair.ours.values), len(pair.theirs.values))
-    return along_strongest(pair.ours.values[:count], pair.theirs.values[:count])
+    count = min(pair.ours.count, pair.theirs.count)
+    return along_strongest(pair.ours.top(count), pair.theirs.top(count))
 
 
 def component_evidence(
@@ -113,7 +115,7 @@ def _evidence(pairs: list[Pair], test: PermutationTest | None) -> ComponentEvide
     if correlation is None:
         reason = "no matrix of this component has a counterpart of the same shape in the base"
         return ComponentEvidence(Relation.UNDECIDED, NotMeasured(reason), NotMeasured(reason))
-    count = sum(min(p.ours.values.size, p.theirs.values.size) for p in pairs)
+    count = sum(min(p.ours.count, p.theirs.count) * p.ours.width for p in pairs)
     p_value = test.p_value if test else NotMeasured("no unit of this component can be permuted by itself")
     noise = 1.0 / math.sqrt(count)
     in_body = COMPONENT_OF_ROLE.get(pairs[0].ours.key.role) in BODY
@@ -151,6 +153,12 @@ def _centered_correlation(artifact: SignalValue, base: SignalResult) -> float:
     a, b = artifact.arrays["vector"], base.arrays["vector"]
     if not isinstance(tensors, int) or tensors < 1 or len(a) != len(b) or len(a) % tensors:
         raise UndefinedSignalError("the norm vectors of the two models differ in number or length")
-    x, y = (v.astype(np.float64).reshape(tensors, -1) for v in (a, b))
-    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    return pearson(x.reshape(-1), y.reshape(-1))
+    # Vector by vector: of large models all of them in double precision would take a hundred megabytes.
+    products = np.zeros(3)
+    for x, y in zip(a.reshape(tensors, -1), b.reshape(tensors, -1), strict=True):
+        ours, theirs = (v.astype(np.float64) - v.mean(dtype=np.float64) for v in (x, y))
+        products += [np.einsum("i,i->", u, v) for u, v in ((ours, ours), (theirs, theirs), (ours, theirs))]
+    deviations = np.sqrt(products[:2] / len(a))
+    if not (deviations >= _FLAT).all() or not np.isfinite(products).all():
+        raise UndefinedSignalError("the correlation of a constant or non-finite vector has no value")
+    return float(np.clip(products[2] / (deviations.prod() * len(a)), -1.0, 1.0))

@@ -26,9 +26,9 @@ def best_pairs(ours: list[KeptRows], theirs: list[KeptRows], floor: float) -> li
 
     All rows must be of one shape and start at the same one.
     """
-    count = min(len(r.values) for r in (*ours, *theirs))
+    count = min(r.count for r in (*ours, *theirs))
     limit = max(_FEWEST_VALUES, int(_WORK / (len(ours) * len(theirs))))
-    x, y = (np.stack([_unit(r.values[:count], limit) for r in rows]) for rows in (ours, theirs))
+    x, y = (np.stack([_unit(r.top(count), limit) for r in rows]) for rows in (ours, theirs))
     if x.shape[1] >= _FEWEST_VALUES or ours[0].window is not None:
         floor = max(floor, _NOISE / math.sqrt(x.shape[1]))
     scores: list[NDArray[np.float32]] = []

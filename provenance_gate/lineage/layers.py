@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,39 @@ Place = tuple[str, int]
 
 LAYER_LOG10_P = -4.0
 """A single layer counts as dependent at this p-value, corrected for the base layers it was compared to."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsWriter:
+    """The sampled rows of one or several output matrices as a writer (S, R, D), put together each time it is looked at.
+
+    `heads`: 0 where each matrix is a stratum; else the one matrix is cut into heads of `width` from its column `left` on.
+    """
+
+    parts: tuple[KeptRows, ...]
+    rows: int
+    heads: int = 0
+    width: int = 0
+    left: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(S, R, D)."""
+        return (self.heads, self.rows, self.width) if self.heads else (len(self.parts), self.rows, self.parts[0].width)
+
+    def top(self, rows: int) -> RowsWriter:
+        """Only the first rows."""
+        return replace(self, rows=rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Writer:
+        values = [p.top(self.rows) for p in self.parts]
+        if not self.heads:
+            return np.stack(values)
+        whole = values[0][:, self.left : self.left + self.heads * self.width]
+        return np.ascontiguousarray(whole.reshape(len(whole), self.heads, self.width).transpose(1, 0, 2))
+
+
+Writers = Mapping[Place, RowsWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +127,8 @@ def align_layers(artifact: Rows, base: Rows, log10_tried: float = 0.0) -> LayerA
     return LayerAlignment(mapping, dependent, len(ours), test, renumbered)
 
 
-def _groups(ours: Mapping[Place, Writer], theirs: Mapping[Place, Writer]) -> list[_Group]:
-    def form(place: Place, writer: Writer) -> tuple[str, int, int]:
+def _groups(ours: Writers, theirs: Writers) -> list[_Group]:
+    def form(place: Place, writer: RowsWriter) -> tuple[str, int, int]:
         return place[0], writer.shape[0], writer.shape[2]
 
     groups = []
@@ -104,7 +138,7 @@ def _groups(ours: Mapping[Place, Writer], theirs: Mapping[Place, Writer]) -> lis
         if not b or wanted[2] < 2:
             continue
         rows = min(w.shape[1] for w in (*a.values(), *b.values()))
-        pairs = pair_statistics([w[:, :rows] for w in a.values()], [w[:, :rows] for w in b.values()])
+        pairs = pair_statistics([w.top(rows) for w in a.values()], [w.top(rows) for w in b.values()])
         groups.append(_Group(tuple(a), tuple(b), pairs))
     return groups
 
@@ -123,12 +157,12 @@ def _test(chosen: list[tuple[_Group, list[tuple[int, int]]]], log10_tried: float
     return combined_test(joined, [(i, 0) for i in range(len(joined.statistic))], log10_tried)
 
 
-def layer_writers(rows: Rows) -> dict[Place, Writer]:
+def layer_writers(rows: Rows) -> dict[Place, RowsWriter]:
     """Per layer the matrix whose columns are the units to permute: of the feed-forward block, else of the mixer."""
     return mixer_writers(rows) | feed_forward_writers(rows)
 
 
-def mixer_writers(rows: Rows) -> dict[Place, Writer]:
+def mixer_writers(rows: Rows) -> dict[Place, RowsWriter]:
     """Per layer the matrix that writes a state-space mixer's output, shape (1, R, channels) or (heads, R, channels of a head).
 
     All that belongs to an inner channel of Mamba (its rows of `in_proj` and `dt_proj`, its filter, its row of A, its column of
@@ -137,17 +171,17 @@ def mixer_writers(rows: Rows) -> dict[Place, Writer]:
     shapes: `in_proj` has a row for each gate and filtered channel, and one for each head. Elsewhere (linear attention, whose
     heads share a norm; recurrences with block-diagonal gates) the layer is left out.
     """
-    writers: dict[Place, Writer] = {}
+    writers: dict[Place, RowsWriter] = {}
     for key, kept in sorted(rows.items(), key=lambda item: _natural(item[0])):
         if key.role is not Role.ATTENTION_O or key.part != MIXER or key.layer is None:
             continue
         channels, heads = kept.shape[1], _mixer_heads(rows, key)
         has_selection = replace(key, role=Role.ATTENTION_V, part=f"{MIXER}.x_proj") in rows
         if heads == 0 and has_selection:
-            writers[key.stack, key.layer] = kept.values[None]
+            writers[key.stack, key.layer] = RowsWriter((kept,), kept.count)
         elif heads > 0 and not has_selection and channels % heads == 0:
             writer = _cut_into(kept, heads)
-            if len(writer):
+            if writer is not None:
                 writers[key.stack, key.layer] = writer
     return writers
 
@@ -161,16 +195,15 @@ def _mixer_heads(rows: Rows, writer: TensorKey) -> int:
     return inputs.shape[0] - filters.shape[0] - rows[writer].shape[1]
 
 
-def _cut_into(kept: KeptRows, heads: int) -> Writer:
-    """The heads that lie whole within the columns at hand, shape (H, R, D); H may be 0."""
+def _cut_into(kept: KeptRows, heads: int) -> RowsWriter | None:
+    """The heads that lie whole within the columns at hand, if any do."""
     width = kept.shape[1] // heads
     left = 0 if kept.window is None else -kept.window.start % width
-    count = (kept.values.shape[1] - left) // width if left < kept.values.shape[1] else 0
-    whole = kept.values[:, left : left + count * width]
-    return np.ascontiguousarray(whole.reshape(len(whole), count, width).transpose(1, 0, 2))
+    count = (kept.width - left) // width if left < kept.width else 0
+    return RowsWriter((kept,), kept.count, count, width, left) if count else None
 
 
-def feed_forward_writers(rows: Rows) -> dict[Place, Writer]:
+def feed_forward_writers(rows: Rows) -> dict[Place, RowsWriter]:
     """Per layer the matrix that writes the FFN's output, shape (1, R, ff), or the experts' ones, shape (E, R, ff).
 
     A layer with both (a shared expert) is represented by the dense one.
@@ -178,15 +211,15 @@ def feed_forward_writers(rows: Rows) -> dict[Place, Writer]:
     return _writers(rows, Role.EXPERT_DOWN) | _writers(rows, Role.FFN_DOWN)
 
 
-def _writers(rows: Rows, role: Role) -> dict[Place, Writer]:
+def _writers(rows: Rows, role: Role) -> dict[Place, RowsWriter]:
     places: dict[Place, list[KeptRows]] = {}
     for key in sorted((k for k in rows if k.role is role and k.layer is not None), key=_natural):
         if key.layer is not None:
             places.setdefault((key.stack, key.layer), []).append(rows[key])
-    writers: dict[Place, Writer] = {}
+    writers: dict[Place, RowsWriter] = {}
     for place, parts in sorted(places.items()):
         same = [p for p in parts if p.shape == parts[0].shape and p.first == parts[0].first]
-        writers[place] = same[0].values[None] if len(same) == 1 else np.stack([p.values for p in same])
+        writers[place] = RowsWriter(tuple(same), min(p.count for p in same))
     return writers
 
 
@@ -194,15 +227,15 @@ def _natural(key: TensorKey) -> tuple[int, int, str]:
     return (-1 if key.layer is None else key.layer, int(key.part) if key.part.isdigit() else -1, key.part)
 
 
-def attention_writers(rows: Rows, heads: object) -> dict[Place, Writer]:
+def attention_writers(rows: Rows, heads: object) -> dict[Place, RowsWriter]:
     """Per layer the attention output matrix cut into heads, shape (H, R, D). Empty when `heads` does not fit."""
     if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
         return {}
-    writers: dict[Place, Writer] = {}
+    writers: dict[Place, RowsWriter] = {}
     for key, kept in sorted(rows.items(), key=lambda item: _natural(item[0])):
         if key.role is Role.ATTENTION_O and key.layer is not None and key.part == "" and kept.shape[1] % heads == 0:
             writer = _cut_into(kept, heads)
-            if len(writer):
+            if writer is not None:
                 writers[key.stack, key.layer] = writer
     return writers
 
@@ -220,6 +253,6 @@ def attention_test(
         if a is None or b is None or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[2] or a.shape[2] < 2:
             continue
         count = min(a.shape[1], b.shape[1])
-        pairs = pair_statistics([a[:, :count]], [b[:, :count]])
+        pairs = pair_statistics([a.top(count)], [b.top(count)])
         chosen.append((_Group((place,), (other,), pairs), [(0, 0)]))
     return _test(chosen, 0.0)

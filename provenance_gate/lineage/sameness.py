@@ -79,8 +79,8 @@ def _held(content: Evidence) -> float:
 
 def _rounds(pair: Pair) -> bool:
     """Whether one side is the other, rounded to its format (or exactly equal, when the formats are)."""
-    count = min(len(pair.ours.values), len(pair.theirs.values))
-    a, b = pair.ours.values[:count], pair.theirs.values[:count]
+    count = min(pair.ours.count, pair.theirs.count)
+    a, b = pair.ours.top(count), pair.theirs.top(count)
     dtypes = {pair.ours.dtype, pair.theirs.dtype}
     widths = [w for d in dtypes if (w := quantized_bits(d)) is not None]
     if widths:

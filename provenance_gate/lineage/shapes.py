@@ -103,7 +103,7 @@ def _feed_forward_block(rows: Collection[KeptRows]) -> _Block | None:
     """The block that most matrices belong to, of those the largest."""
     kept: dict[Shape, Shape] = {}
     for item in rows:
-        kept.setdefault(item.shape, item.values.shape)
+        kept.setdefault(item.shape, (item.count, item.width))
     counts = Counter(r.shape for r in rows)
     weights: Counter[int] = Counter()
     for shape, count in counts.items():
@@ -201,7 +201,7 @@ def _by_order(
 
 def _found_by_content(ours: list[KeptRows], theirs: list[KeptRows]) -> dict[int, int]:
     """Empty unless the most of them are found: then the order of names is not that of the base."""
-    if min(r.values.size for r in (*ours, *theirs)) < _ENOUGH or len({r.first for r in (*ours, *theirs)}) > 1:
+    if min(r.count * r.width for r in (*ours, *theirs)) < _ENOUGH or len({r.first for r in (*ours, *theirs)}) > 1:
         return {}
     pairs = dict(best_pairs(ours, theirs, MATCH_FLOOR))
     return pairs if 2 * len(pairs) > min(len(ours), len(theirs)) else {}
@@ -236,6 +236,6 @@ def _renamed(rows: Rows, names: Mapping[TensorKey, _Name], block: _Block) -> Row
 
 
 def _turned(kept: KeptRows) -> KeptRows:
-    step = max(1, kept.values.shape[1] // _RESIDUAL)
+    step = max(1, kept.width // _RESIDUAL)
     values = np.ascontiguousarray(kept.values.T[::step][:_RESIDUAL])
-    return replace(kept, shape=kept.shape[::-1], values=values, window=None)
+    return replace(kept, shape=kept.shape[::-1], held=values, window=None)

@@ -155,8 +155,8 @@ def _tabled(pairs: list[Pair]) -> Changes:
 
 
 def _relative_change(pair: Pair) -> float:
-    count = min(len(pair.ours.values), len(pair.theirs.values))
-    x, y = (v[:count].astype(np.float64) for v in (pair.ours.values, pair.theirs.values))
+    count = min(pair.ours.count, pair.theirs.count)
+    x, y = (r.top(count).astype(np.float64) for r in (pair.ours, pair.theirs))
     scale = float(np.sqrt(np.einsum("ij,ij->", y, y)))
     away = float(np.sqrt(np.einsum("ij,ij->", x - y, x - y)))
     return min(FARTHEST, away / scale) if scale > 0 else FARTHEST

@@ -250,14 +250,14 @@ def _stored_cosines(ours: Fingerprint, base: Fingerprint) -> TokenCosines | NotM
         return NotMeasured("fingerprints keep rows by number, and the tables differ in shape; both models are needed")
     if not _same_tokenizer(ours, base):
         return NotMeasured("fingerprints keep rows by number, and the tokenizers differ; both models are needed")
-    count = min(len(x.values), len(y.values))
-    values, sound = _row_cosines(x.values[:count], y.values[:count])
+    count = min(x.count, y.count)
+    values, sound = _row_cosines(x.top(count), y.top(count))
     if not len(values):
         return NotMeasured("no sampled row is finite and not zero in both")
     # Kept rows are rounded to half precision, scaled by their largest value.
     limits = [ROUNDING.get(r.dtype) for r in (x, y)]
     quantized = None in limits
-    a, b = x.values[:count][sound], y.values[:count][sound]
+    a, b = x.top(count)[sound], y.top(count)[sound]
     floor = 2.0**-24 * float(np.abs(b).max())
     relative = max([2.0**-11, *(r[0] for r in limits if r is not None)])
     unmoved = values >= ALIKE_QUANTIZED if quantized else _equal_rows(a, b, (relative, floor))

@@ -133,7 +133,7 @@ def test_z_over_shuffles_of_a_real_model_is_standard_normal(base: Fingerprint) -
     from provenance_gate.lineage.layers import feed_forward_writers
 
     value = base.signals["weight_correlation"]
-    writers = list(feed_forward_writers(rows_of(value)).values())  # type: ignore[arg-type]
+    writers = [np.asarray(w) for w in feed_forward_writers(rows_of(value)).values()]  # type: ignore[arg-type]
     rng = np.random.default_rng(3)
     z = []
     for _ in range(600):

@@ -81,9 +81,9 @@ def pair_cosine(ours: KeptRows, theirs: KeptRows) -> float | None:
     """Cosine over the rows that both kept, in [-1, 1]; None when shapes differ or a side is zero."""
     if ours.shape != theirs.shape or ours.first != theirs.first:
         return None
-    count = min(len(ours.values), len(theirs.values))
+    count = min(ours.count, theirs.count)
     try:
-        return cosine(ours.values[:count].reshape(-1), theirs.values[:count].reshape(-1))
+        return cosine(ours.top(count).reshape(-1), theirs.top(count).reshape(-1))
     except UndefinedSignalError:
         return None
 

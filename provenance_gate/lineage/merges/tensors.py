@@ -151,9 +151,9 @@ def _sample(
             found.append((index, theirs))
     if not found:
         return None
-    count = min(len(ours.values), *(len(t.values) for _, t in found))
-    values = ours.values[:count]
-    others = tuple(t.values[:count] for _, t in found)
+    count = min(ours.count, *(t.count for _, t in found))
+    values = ours.top(count)
+    others = tuple(t.top(count) for _, t in found)
     if ours.dtype in INTEGERS:
         values = _to_scale(values, others)
     if not values.min() < values.max():
