@@ -27,14 +27,31 @@ from provenance_gate.fingerprint.measure import measure
 from provenance_gate.gate import Gate
 from provenance_gate.policy.load import load_policy
 from provenance_gate.reading import BaseOption, Reading
-from tests.hub.contents import LLAMA_8B, LLAMA_70B, Bytes, Repository, generated_model
+from tests.hub.contents import (
+    LLAMA_8B,
+    LLAMA_70B,
+    LLAMA_405B,
+    QWEN_30B,
+    QWEN_235B,
+    Bytes,
+    Repository,
+    generated_model,
+)
 from tests.hub.packed import gguf_model, packed_model
 from tests.hub.server import loopback_hub
 from tests.models import tokenizer
 
-SHAPES = {"8B": LLAMA_8B, "70B": LLAMA_70B}
+SHAPES = {
+    "8B": LLAMA_8B, "70B": LLAMA_70B, "405B": LLAMA_405B, "30B of 128 experts": QWEN_30B, "235B of 128 experts": QWEN_235B,
+}  # fmt: skip
 FORMS = {
-    "bf16": {"8B": (0.005, 400), "70B": (0.002, 950)},
+    "bf16": {
+        "8B": (0.005, 400),
+        "70B": (0.002, 950),
+        "405B": (0.002, 2000),
+        "30B of 128 experts": (0.005, 2200),
+        "235B of 128 experts": (0.002, 4200),
+    },
     "gguf Q4_0": {"8B": (0.005, 450), "70B": (0.002, 1000)},
     "gptq": {"8B": (0.005, 500), "70B": (0.005, 1300)},
     "gptq act-order": {"8B": (0.01, 500), "70B": (0.01, 1300)},
@@ -128,9 +145,9 @@ def main() -> int:
     parser.add_argument("--form", choices=FORMS, action="append", help="only this one (repeatable)")
     given = parser.parse_args()
     broken = 0
-    print(f"{'model':<22} {'':<8} {'requests':>9} {'MB':>7} {'share':>8} {'seconds':>8} {'peak MB':>8}  found")
+    print(f"{'model':<26} {'':<8} {'requests':>9} {'MB':>7} {'share':>8} {'seconds':>8} {'peak MB':>8}  found")
     for form in given.form or FORMS:
-        for name in SHAPES:
+        for name in FORMS[form]:
             with served(name, form, given.latency / 1000) as (url, hub):
                 weights, seconds, peak = _apart(_measured, url)
                 hub.send("seen")
@@ -145,7 +162,7 @@ def main() -> int:
 
 def _line(name: str, what: str, cost: Cost) -> None:
     figures = f"{cost.requests:>9,} {cost.bytes_read / 1e6:>7.1f} {cost.share:>8.3%} {cost.seconds:>8.2f} {cost.peak_mb:>8.0f}"
-    print(f"{name:<22} {what:<8} {figures}  {cost.found}", flush=True)
+    print(f"{name:<26} {what:<8} {figures}  {cost.found}", flush=True)
 
 
 if __name__ == "__main__":

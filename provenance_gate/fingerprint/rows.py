@@ -70,11 +70,16 @@ class KeptRows:
         """Columns that are held."""
         return self.held.shape[1]
 
-    def top(self, rows: int) -> NDArray[np.float32]:
-        """The first rows, shape (rows, C)."""
+    @property
+    def is_large(self) -> bool:
+        """Whether the model has so many values that they are decoded where they are used."""
+        return isinstance(self.held, Half)
+
+    def top(self, rows: int, columns: int | None = None) -> NDArray[np.float32]:
+        """The first rows, shape (rows, C), or (rows, columns)."""
         if isinstance(self.held, Half):
-            return Half(self.held.codes[:rows], self.held.exponents[:rows]).decoded()
-        return self.held[:rows]
+            return Half(self.held.codes[:rows, :columns], self.held.exponents[:rows]).decoded()
+        return self.held[:rows, :columns]
 
     def cut(self, rows: int, window: range) -> KeptRows:
         """The first `rows` rows, and of them the columns of `window`, which must be among those at hand."""

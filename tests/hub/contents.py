@@ -141,8 +141,36 @@ class Shape:
         }
 
 
+@dataclass(frozen=True)
+class Mixture(Shape):
+    """A Qwen3-MoE: in each layer `experts` feed-forward blocks of width `wide`."""
+
+    experts: int = 128
+    wide: int = 1536
+
+    def tensors(self) -> list[tuple[str, tuple[int, ...]]]:
+        found: list[tuple[str, tuple[int, ...]]] = []
+        for name, extents in super().tensors():
+            layer, mlp, kind = name.partition("mlp.")
+            if not mlp:
+                found.append((name, extents))
+                continue
+            down = kind.startswith("down")
+            shape = (self.hidden, self.wide) if down else (self.wide, self.hidden)
+            found += [(f"{layer}mlp.experts.{expert}.{kind}", shape) for expert in range(self.experts)]
+            found += [(f"{layer}mlp.gate.weight", (self.experts, self.hidden))] if down else []
+        return sorted(found)
+
+    def config(self) -> dict[str, object]:
+        facts = super().config() | {"num_experts": self.experts, "moe_intermediate_size": self.wide}
+        return facts | {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]}
+
+
 LLAMA_8B = Shape(32, 4096, 14336, 32, 8, 128256)
 LLAMA_70B = Shape(80, 8192, 28672, 64, 8, 128256)
+LLAMA_405B = Shape(126, 16384, 53248, 128, 8, 128256)
+QWEN_30B = Mixture(48, 2048, 6144, 32, 4, 151936, 128, 768)
+QWEN_235B = Mixture(94, 4096, 12288, 64, 4, 151936, 128, 1536)
 TINY = Shape(2, 64, 192, 4, 2, 160)
 
 

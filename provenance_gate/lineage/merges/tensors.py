@@ -30,6 +30,8 @@ def mantissa(dtype: str) -> int:
 
 _ALIGNED_VALUES = 8192
 """Values of each matrix that decide which layers correspond."""
+_LARGE_VALUES = 8192
+"""Values of each matrix of a large model: it has hundreds of matrices, and all of all candidates are held at once."""
 _APART, _FEWEST = 4.0, 100
 _SURE = 4.0
 """Standard errors by which another layer must fit better than the one of the same number."""
@@ -152,8 +154,9 @@ def _sample(
     if not found:
         return None
     count = min(ours.count, *(t.count for _, t in found))
-    values = ours.top(count)
-    others = tuple(t.top(count) for _, t in found)
+    columns = max(1, _LARGE_VALUES // count) if any(r.is_large for r in (ours, *(t for _, t in found))) else None
+    values = ours.top(count, columns)
+    others = tuple(t.top(count, columns) for _, t in found)
     if ours.dtype in INTEGERS:
         values = _to_scale(values, others)
     if not values.min() < values.max():
@@ -250,22 +253,22 @@ def layer_map(artifact: Rows, candidate: Rows) -> dict[Place, Place]:
     return chosen
 
 
-def _by_form(rows: Rows) -> dict[tuple[object, ...], dict[Place, Values]]:
+def _by_form(rows: Rows) -> dict[tuple[object, ...], dict[Place, KeptRows]]:
     """Rows in layers by role, part, shape and first row: what can be compared across layers."""
-    forms: dict[tuple[object, ...], dict[Place, Values]] = {}
+    forms: dict[tuple[object, ...], dict[Place, KeptRows]] = {}
     for key, kept in rows.items():
         if key.layer is not None:
             form = (key.role, key.stack, key.part, kept.shape, kept.first)
-            forms.setdefault(form, {})[key.stack, key.layer] = kept.values
+            forms.setdefault(form, {})[key.stack, key.layer] = kept
     return forms
 
 
-def _units(rows: Mapping[Place, Values]) -> Values:
+def _units(rows: Mapping[Place, KeptRows]) -> Values:
     """Whole rows of each matrix in one line, (L, n), scaled to unit norm; zero where the matrix is."""
     lines = []
-    shared = min(len(v) for v in rows.values())
-    for values in rows.values():
-        line = values[: min(shared, max(1, _ALIGNED_VALUES // values.shape[1]))].reshape(-1)
+    shared = min(r.count for r in rows.values())
+    for kept in rows.values():
+        line = kept.top(min(shared, max(1, _ALIGNED_VALUES // kept.width))).reshape(-1)
         norm = float(np.sqrt(np.einsum("i,i->", line, line, dtype=np.float64)))
         lines.append(line / np.float32(norm) if norm > 0 and np.isfinite(norm) else np.zeros_like(line))
     return np.stack(lines)
