@@ -57,7 +57,8 @@ class Rows(NamedTuple):
             found = self.tensor.row_spans(self.start, self.stop)
         else:
             found = self.tensor.block_spans(range(self.start, self.stop), self.columns)
-        return found if sum(span.size for _, span in found) <= LARGEST else ()
+        sizes = [span.size for _, span in found]
+        return found if max(sizes, default=0) <= LARGEST and sum(sizes) <= CAPACITY // 2 else ()
 
 
 def batches(wanted: Sequence[Rows], limit: int = CAPACITY, *, gap: int = GAP) -> Iterator[tuple[Rows, ...]]:
