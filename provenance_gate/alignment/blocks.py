@@ -71,7 +71,7 @@ def feed_forward_blocks(artifact: Artifact) -> tuple[Block, ...]:
         gate, up = (tensors.get(replace(key, role=role)) for role in roles)
         if up is None or not _fits(gate, up, down):
             continue
-        order = int(key.part) if key.part.isdigit() else -1
+        order = -1 if key.expert is None else key.expert
         gain = gains.before_feed_forward(key.stack, key.layer)
         found[key.stack, key.layer, order, key.part] = Block(key.stack, key.layer, key.part, gate, up, down, gain)
     return tuple(found[place] for place in sorted(found))

@@ -275,6 +275,12 @@ class TensorKey:
     layer: int | None
     part: str = ""
 
+    @property
+    def expert(self) -> int | None:
+        """The number of the expert that `part` names; None where it names none."""
+        named = self.part.isascii() and self.part.isdecimal() and len(self.part) <= 6
+        return int(self.part) if named else None
+
     def __str__(self) -> str:
         layer = "-" if self.layer is None else str(self.layer)
         return f"{self.stack}/{layer}/{self.role.value}/{self.part}"

@@ -169,7 +169,8 @@ def observe(
     ]
     # What is read whole anyway gives its rows as well.
     cuts = {} if whole_too else {t.key: c for t in filled if (c := _window(t, plan)) is not None}
-    matrices = [t for t in filled if t.key not in cuts or plan.reads(t.key, t.lies)]
+    over = plan.passed_over({t.key: t.lies for t in filled if t.key in cuts})
+    matrices = [t for t in filled if t.key not in over]
     vectors = [t for t in artifact.canonical if len(t.shape) == 1 and 0 < t.shape[0] <= VECTOR_LIMIT]
     blocks = _room(matrices, plan, cuts)
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
@@ -234,15 +235,9 @@ def _shifted(progress: Progress, before: int, of: int) -> Progress:
 
 
 def _experts_not_sampled(canonical: Sequence[CanonicalTensor], plan: SamplingPlan) -> frozenset[TensorKey]:
-    layers: dict[tuple[str, int], dict[int, list[TensorKey]]] = {}
-    for key in (t.key for t in canonical):
-        if key.role in _EXPERTS and key.part.isdigit() and key.layer is not None:
-            layers.setdefault((key.stack, key.layer), {}).setdefault(int(key.part), []).append(key)
-    passed: list[TensorKey] = []
-    for (_, layer), experts in layers.items():
-        chosen = plan.experts(layer, tuple(experts))
-        passed += [key for number, keys in experts.items() if number not in chosen for key in keys]
-    return frozenset(passed)
+    keys = [t.key for t in canonical if t.key.role in _EXPERTS and t.key.expert is not None]
+    chosen = plan.experts(sorted({k.expert for k in keys if k.expert is not None}))
+    return frozenset(k for k in keys if k.expert not in chosen)
 
 
 @dataclass(frozen=True, slots=True)

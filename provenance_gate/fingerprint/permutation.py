@@ -84,7 +84,7 @@ def pair_statistics(artifact: Sequence[Writer | LaterWriter], base: Sequence[Wri
     shapes = {w.shape for w in (*artifact, *base)}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3 or next(iter(shapes))[2] < 2:
         raise ValueError(f"writers of shapes {sorted(shapes)}")
-    _, rows, units = next(iter(shapes))
+    units = next(iter(shapes))[2]
     found = PairStatistics(*(np.empty((len(artifact), len(base))) for _ in range(5)))
     y = _profiles(base)
     for first in range(0, len(artifact), _TOGETHER):
@@ -94,7 +94,11 @@ def pair_statistics(artifact: Sequence[Writer | LaterWriter], base: Sequence[Wri
         found.mean[at] = (x.sums @ y.sums.T) / units
         found.variance[at] = (x.products @ y.products.T) / (units - 1)
         found.units[at] = _both(x.active, y.active)
-    found.response[:] = found.units * mean_cosine(rows)
+        # Rows of zeros tell nothing.
+        filled = np.minimum(x.filled[:, None], y.filled[None, :])
+        found.response[at] = found.units[at] * np.array([mean_cosine(int(n)) for n in filled.flat]).reshape(
+            filled.shape
+        )
     return found
 
 
@@ -109,12 +113,13 @@ def mean_cosine(rows: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Profiles:
-    """Writers, each a row: scaled values, sums of the rows, products of the centered rows, units that are not zero."""
+    """Writers, each a row: scaled values, sums of the rows, products of the centered rows, units and rows that are not zero."""
 
     values: NDArray[np.float32]
     sums: NDArray[np.float64]
     products: NDArray[np.float64]
     active: NDArray[np.bool_]
+    filled: NDArray[np.int64]
 
 
 def _profiles(writers: Sequence[Writer | LaterWriter]) -> _Profiles:
@@ -125,6 +130,7 @@ def _profiles(writers: Sequence[Writer | LaterWriter]) -> _Profiles:
         np.empty((count, strata * rows)),
         np.empty((count, strata * rows * rows)),
         np.empty((count, strata * units), np.bool_),
+        np.empty(count, np.int64),
     )
     for n, writer in enumerate(writers):
         scaled = unit_columns(unit_rows(np.asarray(writer)))
@@ -134,6 +140,7 @@ def _profiles(writers: Sequence[Writer | LaterWriter]) -> _Profiles:
         found.sums[n] = total.reshape(-1)
         found.products[n] = (centered @ centered.transpose(0, 2, 1)).reshape(-1)
         found.active[n] = (np.abs(scaled).max(axis=1) > 0).reshape(-1)
+        found.filled[n] = max(1, int((np.abs(scaled).max(axis=(0, 2)) > 0).sum()))
     return found
 
 

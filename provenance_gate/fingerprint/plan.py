@@ -12,7 +12,7 @@ units of a window are as exchangeable as those of the whole row, since shapes al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -51,7 +51,7 @@ _WINDOW_VALUES = 1 << 18
 _GRAIN, _ALIGNED = 32, 128
 """Windows are so many columns wide, or a multiple, and start at a multiple of a usual group of columns with one scale."""
 MAX_COLUMNS = 1024
-_SCATTERED = 4
+_SCATTERED = 6
 """Where scales lie scattered, of so many neighboring layers one is read, and as many times more of it."""
 
 
@@ -84,11 +84,17 @@ class SamplingPlan:
         first = self._start(total, columns)
         return range(first, first + count)
 
-    def experts(self, layer: int, numbers: Sequence[int]) -> frozenset[int]:
-        """Which of a layer's experts are read: the first, so that mixtures of other sizes have the same; of a spot check any."""
+    def experts(self, numbers: Sequence[int]) -> frozenset[int]:
+        """Which of the experts of a layer are read: the first, so that mixtures of other sizes have the same; of a spot check
+        any, but the same in every layer, so that layers can be compared.
+        """
         if not self.seed:
             return frozenset(n for n in numbers if n < SAMPLED_EXPERTS)
-        return frozenset(sorted(numbers, key=lambda n: (self._number(layer, n), n))[:SAMPLED_EXPERTS])
+        return frozenset(self.shuffled("expert", numbers)[:SAMPLED_EXPERTS])
+
+    def shuffled(self, what: str, numbers: Iterable[int]) -> list[int]:
+        """`numbers` in an order that the seed chooses."""
+        return sorted(numbers, key=lambda n: (self._hash(f"{what}:{n}"), n))
 
     def window(self, role: Role, shape: tuple[int, ...], lies: Lies) -> tuple[range, range]:
         """Rows and columns to read of a matrix of shape (R, C) that does not lie in rows: rows from the same one as `rows`, up to
@@ -98,7 +104,7 @@ class SamplingPlan:
         """
         block = self.rows(role, shape)
         total, columns = shape
-        wide = _WINDOW_VALUES // total
+        wide = _WINDOW_VALUES // total // (2 if self.tall else 1)
         if role in (*_MODEL_VALUES, Role.OTHER):
             wide = -(-_LAYER_VALUES // len(block))
             if self.seed:  # a second look confirms a correlation, and need not show that there is none
@@ -107,35 +113,40 @@ class SamplingPlan:
                 wanted = _MODEL_VALUES.get(role, _MODEL_VALUES[Role.FFN_DOWN])
                 wide = max(wide, -(-wanted // (len(block) * total)))
             if lies is Lies.SCATTERED and role is not Role.OTHER:
-                wide *= _SCATTERED
+                wide *= 2 if self.seed else _SCATTERED
         wide = min(max(_GRAIN, -(-wide // _GRAIN) * _GRAIN), MAX_COLUMNS, columns)
         room = (columns - min(columns, MAX_COLUMNS)) // _ALIGNED
         first = self._number(columns, total) % (room + 1) * _ALIGNED
         return range(block.start, block.start + min(total, MAX_ROWS)), range(first, first + wide)
 
-    def reads(self, key: TensorKey, lies: Lies) -> bool:
-        """Whether a matrix is read at all. All are that lie in rows; of others a window needs a request for each part (packed
-        integers, scales, zero points), so the output matrix of each layer is read, and of every other layer one more in turn.
+    def passed_over(self, matrices: Mapping[TensorKey, Lies]) -> frozenset[TensorKey]:
+        """Which of a model's matrices that do not lie in rows are not read.
 
-        Where scales lie scattered, layers are passed over, too. What a spot check passes over of what it is given cannot be
-        foreseen: about half of the other matrices.
+        A window needs a request for each part (packed integers, scales, zero points). So of every other layer one matrix is
+        read beside the output matrix, in turn; of a spot check, which is given few and chosen ones, all. Where scales lie
+        scattered, whole layers are passed over: all but one of six neighbors, and half of them, any half, of a spot check.
         """
-        if lies is Lies.ROWS or key.layer is None:
-            return True
-        turn = key.layer
-        if lies is Lies.SCATTERED:
-            turn, place = divmod(key.layer, _SCATTERED)
-            if place != self._number(turn, 0) % _SCATTERED:
-                return False
-            turn *= 2
-        others = next((roles for roles in _READERS if key.role in roles), ())
-        if not others or not (key.part.isdigit() or key.part in ("", "self", "cross")):
-            return True
+        stacks: dict[str, dict[int, list[TensorKey]]] = {}
+        for key in matrices:
+            if key.layer is not None:
+                stacks.setdefault(key.stack, {}).setdefault(key.layer, []).append(key)
+        passed: list[TensorKey] = []
+        for layers in stacks.values():
+            scattered = any(matrices[k] is Lies.SCATTERED for keys in layers.values() for k in keys)
+            read = self._read_layers(sorted(layers)) if scattered else sorted(layers)
+            passed += [k for layer in layers.keys() - set(read) for k in layers[layer]]
+            if not self.seed:
+                for turn, layer in enumerate(read):
+                    passed += [k for k in layers[layer] if not _has_turn(k, turn if scattered else turn / 2)]
+        return frozenset(passed)
+
+    def _read_layers(self, numbers: Sequence[int]) -> list[int]:
+        if len(numbers) < 2 * _SCATTERED:
+            return list(numbers)
         if self.seed:
-            return self._number(key.layer, 1 + others.index(key.role)) % 2 == 0
-        if key.part.isdigit():
-            turn += 2 * int(key.part)
-        return turn % (2 * len(others)) == 2 * others.index(key.role)
+            return sorted(self.shuffled("layer", numbers)[::2])
+        blocks = [numbers[at : at + _SCATTERED] for at in range(0, len(numbers), _SCATTERED)]
+        return [block[self._hash(f"layers:{n}") % len(block)] for n, block in enumerate(blocks)]
 
     def _start(self, total: int, columns: int) -> int:
         room = total - min(total, MAX_ROWS)
@@ -150,5 +161,17 @@ class SamplingPlan:
         return choice if choice < below else standard + MAX_ROWS + choice - below
 
     def _number(self, total: int, columns: int) -> int:
-        text = f"{self.version}:{self.seed}:{total}x{columns}"
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+        return self._hash(f"{total}x{columns}")
+
+    def _hash(self, text: str) -> int:
+        data = f"{self.version}:{self.seed}:{text}".encode()
+        return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+
+
+def _has_turn(key: TensorKey, turn: float) -> bool:
+    """Whether a matrix is the one of its layer that is read beside the output matrix; `turn` is no whole number where none is."""
+    others = next((roles for roles in _READERS if key.role in roles), ())
+    expert = key.expert
+    if not others or not (expert is not None or key.part in ("", "self", "cross")):
+        return True
+    return (turn + (expert or 0)) % len(others) == others.index(key.role)

@@ -10,7 +10,7 @@ import numpy as np
 from provenance_gate.artifact.dtypes import quantized_bits
 from provenance_gate.artifact.interface import COMPONENT_OF_ROLE, BaseClaim, Component, NotMeasured, Role
 from provenance_gate.errors import UndefinedSignalError
-from provenance_gate.fingerprint.interface import Evidence, Fingerprint, SignalValue
+from provenance_gate.fingerprint.interface import Evidence, Fingerprint, Json, SignalValue
 from provenance_gate.fingerprint.measure import IMPORTED_METHOD, compare_signal
 from provenance_gate.fingerprint.rows import KeptRows, on_common_blocks
 from provenance_gate.fingerprint.signals import SIGNALS
@@ -19,7 +19,6 @@ from provenance_gate.fingerprint.signals.weight_correlation import (
     WeightCorrelation,
     mean_correlation,
     rows_of,
-    unread_of,
 )
 from provenance_gate.lineage.components import (
     Pair,
@@ -27,6 +26,7 @@ from provenance_gate.lineage.components import (
     aligned_pairs,
     body_coverage,
     component_evidence,
+    corresponding,
     learned_agreement,
     norm_evidence,
     weighted_correlation,
@@ -35,6 +35,7 @@ from provenance_gate.lineage.decide import BodyEvidence, Decision, decide
 from provenance_gate.lineage.interface import BaseRef, ComponentEvidence, LayerMatch, Lineage, Relation
 from provenance_gate.lineage.layers import LayerAlignment, align_layers, attention_test
 from provenance_gate.lineage.matching import ContentMatch, match_rows
+from provenance_gate.lineage.reach import Reach, reach_of
 from provenance_gate.lineage.sameness import Sameness, sameness
 
 TEST = "exact moments of T under permutation of feed-forward neurons within each layer, normal tail"
@@ -42,6 +43,8 @@ TEST = "exact moments of T under permutation of feed-forward neurons within each
 IDENTITY_WEIGHTS: Mapping[str, float] = {"eas": 0.36, "nlf": 0.08, "lep": 0.16, "end": 0.19, "wvc": 0.21}
 """The reference system's weights; signals that are absent are left out and the rest rescaled."""
 
+MOST_UNMATCHED = 0.01
+"""Share of an unnamed model's parameters without a place, up to which it may be the base in another format."""
 _ALWAYS_LISTED = "neuron_match"
 
 
@@ -89,26 +92,18 @@ def _weights(artifact: Fingerprint, base: Fingerprint, signals: Mapping[str, Evi
         else None
     )
     components = component_evidence(matched.rows, pairs, tests, norms)
-    depths = _depth(matched.rows, ours, theirs), _depth(base_rows, theirs, ours)
-    same = sameness(artifact, base, signals["content_identity"], matched.rows, pairs, depths)
-    return _Weights(matched, base_rows, alignment, pairs, components, same, depths)
+    reach = reach_of(ours, theirs, (matched.rows, base_rows))
+    whole = reach.depths[0] == reach.depths[1] and matched.unmatched <= MOST_UNMATCHED
+    met = {k: r for k, r in matched.rows.items() if corresponding(k, alignment) not in reach.passed}
+    same = sameness(artifact, base, signals["content_identity"], met, pairs, whole=whole)
+    return _Weights(matched, base_rows, alignment, pairs, components, same, reach)
 
 
 def _matched(ours: SignalValue, theirs: SignalValue) -> tuple[ContentMatch, Rows]:
     """Rows of both sides under common keys."""
     unnamed = ours.facts.get("roles_from") == "none", theirs.facts.get("roles_from") == "none"
     rows, base_rows = on_common_blocks(rows_of(ours), rows_of(theirs))
-    # What was passed over in the base lacks a counterpart by choice of the plan, not by nature.
-    passed = unread_of(theirs)
-    return match_rows({k: r for k, r in rows.items() if k not in passed}, base_rows, unnamed)
-
-
-def _depth(rows: Rows, value: SignalValue, other: SignalValue) -> int:
-    """Layers of a model with matrices: those of which `rows` are left, and those that the plan passed over in either model."""
-    keys = {*rows}
-    if unread_of(value) or unread_of(other):
-        keys |= unread_of(value) | rows_of(value).keys()
-    return len({(k.stack, k.layer) for k in keys if k.layer is not None})
+    return match_rows(rows, base_rows, unnamed)
 
 
 class _Weights:
@@ -122,9 +117,9 @@ class _Weights:
         pairs: tuple[Pair, ...],
         components: dict[str, ComponentEvidence],
         same: Sameness,
-        depths: tuple[int, int],
+        reach: Reach,
     ) -> None:
-        self.matched, self.base_rows, self.alignment, self.depths = matched, base_rows, alignment, depths
+        self.matched, self.base_rows, self.alignment, self.reach = matched, base_rows, alignment, reach
         self.pairs, self.components, self.same = pairs, components, same
         self.body_pairs = [p for p in pairs if COMPONENT_OF_ROLE.get(p.ours.key.role) in BODY]
         self.learned = learned_agreement(self._dependent_pairs())
@@ -133,11 +128,23 @@ class _Weights:
         """The signal of that name: over body matrices of equal key, which are paired here already."""
         try:
             same = mean_correlation([(p.ours, p.theirs) for p in self.body_pairs if p.ours.key == p.theirs.key])
-            return replace(
-                same, detail={**same.detail, "aligned": weighted_correlation(self.body_pairs), "learned": self.learned}
-            )
+            more: dict[str, Json] = {
+                "aligned": weighted_correlation(self.body_pairs),
+                "learned": self.learned,
+                "inherited": self._by_role(),
+            }
+            if self.reach.thinned:
+                more["layers_passed_over"] = sum(self.reach.writing) - sum(self.reach.read)
+            return replace(same, detail={**same.detail, **more})
         except UndefinedSignalError as error:
             return Evidence(WeightCorrelation.name, NotMeasured(str(error)))
+
+    def _by_role(self) -> dict[str, Json]:
+        """The inheritance of each kind of matrix by itself."""
+        roles: dict[str, list[Pair]] = {}
+        for pair in self.body_pairs:
+            roles.setdefault(pair.ours.key.role.value, []).append(pair)
+        return {role: round(_explained(pairs), 6) for role, pairs in sorted(roles.items())}
 
     def _dependent_pairs(self) -> list[Pair]:
         """Matrices of the layers that depend on the base by themselves; of all layers when none does."""
@@ -160,12 +167,13 @@ class _Weights:
         return BodyEvidence(
             test=self.alignment.test,
             correlation=correlation,
-            attention=self._correlation(Component.ATTENTION),
+            attention=self._attention(),
             feed_forward=feed_forward,
-            layers=len(self.alignment.dependent) / max(1, self.alignment.total),
+            layers=self.reach.share(len(self.alignment.dependent), self.alignment.total),
             dependent=len(self.alignment.dependent),
             bulk=correlation if (bulk := weighted_correlation(self._dependent_pairs())) is None else bulk,
-            coverage=body_coverage(self.matched.rows, self.pairs) * (1.0 - self.matched.unmatched),
+            coverage=self._coverage(self.alignment),
+            blind=self.reach.blind,
             norms=self._norms(),
             learned=self.learned,
             grafted=tuple(
@@ -174,6 +182,16 @@ class _Weights:
                 if c.value in self.components and self.components[c.value].relation is Relation.DERIVED
             ),
         )
+
+    def _attention(self) -> float | None:
+        found = self._correlation(Component.ATTENTION)
+        # None would mean that there is nothing to compare. Of what a seed chose some is, in honest models.
+        return 0.0 if found is None and self.reach.attention and self.reach.chosen else found
+
+    def _coverage(self, alignment: LayerAlignment) -> float:
+        passed = self.reach.passed
+        rows = {k: r for k, r in self.matched.rows.items() if corresponding(k, alignment) not in passed}
+        return body_coverage(rows, self.pairs) * (1.0 - self.matched.unmatched)
 
     def _correlation(self, *components: Component) -> float | None:
         return weighted_correlation(
@@ -236,7 +254,7 @@ class _Weights:
             return ()
         kinds = []
         renumbered = alignment.renumbered and self.matched.numbered
-        if renumbered or self.depths[0] != self.depths[1]:
+        if renumbered or self.reach.depths[0] != self.reach.depths[1]:
             kinds.append("depth changed")
         quantized = any(quantized_bits(p.ours.dtype) and not quantized_bits(p.theirs.dtype) for p in self.body_pairs)
         if quantized:

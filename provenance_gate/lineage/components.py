@@ -50,14 +50,15 @@ def aligned_pairs(artifact: Rows, base: Rows, alignment: LayerAlignment | None) 
     """Corresponding matrices of equal shape, layers as aligned. Pairs without a cosine (a zero matrix) are left out."""
     pairs = []
     for key, ours in artifact.items():
-        theirs = base.get(_corresponding(key, alignment))
+        theirs = base.get(corresponding(key, alignment))
         correlation = None if theirs is None else pair_cosine(ours, theirs)
         if theirs is not None and correlation is not None:
             pairs.append(Pair(ours, theirs, correlation, float(ours.shape[0]) * ours.shape[1]))
     return tuple(pairs)
 
 
-def _corresponding(key: TensorKey, alignment: LayerAlignment | None) -> TensorKey:
+def corresponding(key: TensorKey, alignment: LayerAlignment | None) -> TensorKey:
+    """The base's tensor that a tensor of the artifact is compared with."""
     if key.layer is None or alignment is None:
         return key
     place: Place = alignment.mapping.get((key.stack, key.layer), (key.stack, key.layer))

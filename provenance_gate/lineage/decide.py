@@ -49,6 +49,8 @@ class BodyEvidence:
         Correlation of centered norm gains and biases, or None when it could not be measured.
     learned
         Agreement of these layers along the base's strongest directions, or None when too few rows were sampled.
+    blind
+        Whether the layers that correspond may not have been read.
     grafted
         Names of components outside of the body that depend on the base.
     """
@@ -64,6 +66,7 @@ class BodyEvidence:
     norms: float | None
     learned: float | None
     grafted: tuple[str, ...]
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ def derived_score(correlation: float) -> float:
 def _silent(body: BodyEvidence) -> bool:
     powerful = body.test.detectable <= SILENT
     quiet = body.test.log10_p > SILENT_LOG10_P and abs(body.correlation) < SILENT
-    return powerful and quiet and body.coverage >= HALF
+    return powerful and quiet and body.coverage >= HALF and not body.blind
 
 
 def _part(body: BodyEvidence) -> str:
@@ -142,6 +145,8 @@ def _why_undecided(body: BodyEvidence) -> str:
         return f"only {body.coverage:.0%} of the body has a counterpart of the same shape"
     if body.test.detectable > SILENT:
         return "the models are too small for the test to see a correlation of 0.05"
+    if body.blind:
+        return "of two models of unequal depth not every layer was read; --exact reads all"
     return "a dependence too weak for derivation and too strong for chance"
 
 

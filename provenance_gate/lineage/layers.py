@@ -54,6 +54,20 @@ class RowsWriter:
         """(S, R, D)."""
         return (self.heads, self.rows, self.width) if self.heads else (len(self.parts), self.rows, self.parts[0].width)
 
+    @property
+    def mixture(self) -> bool:
+        """Whether the strata are experts."""
+        return self.parts[0].key.role is Role.EXPERT_DOWN
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What tells the strata apart; of a dense block one that has no name."""
+        return frozenset(p.key.part for p in self.parts) if self.mixture or len(self.parts) > 1 else frozenset([""])
+
+    def only(self, names: frozenset[str]) -> RowsWriter:
+        """Only these strata, in their order."""
+        return self if names == self.names else replace(self, parts=tuple(p for p in self.parts if p.key.part in names))
+
     def top(self, rows: int) -> RowsWriter:
         """Only the first rows."""
         return replace(self, rows=rows)
@@ -116,7 +130,6 @@ def align_layers(artifact: Rows, base: Rows, log10_tried: float = 0.0) -> LayerA
         return None
     # On a tie (two hopeless tests at p = 1, or one depth in order) equal numbers come first.
     _, renumbered, chosen, test = min(candidates, key=lambda c: (c[0], c[1]))
-    renumbered = renumbered and any(g.ours[i] != g.theirs[j] for g, pairs in chosen for i, j in pairs)
     mapping = {g.ours[i]: g.theirs[j] for g, pairs in chosen for i, j in pairs}
     dependent = frozenset(
         g.ours[i]
@@ -124,19 +137,28 @@ def align_layers(artifact: Rows, base: Rows, log10_tried: float = 0.0) -> LayerA
         for i, j in pairs
         if log10_normal_tail(float(g.pairs.z[i, j])) + math.log10(len(g.theirs)) <= LAYER_LOG10_P
     )
-    return LayerAlignment(mapping, dependent, len(ours), test, renumbered)
+    moved = renumbered and any(mapping[place] != place for place in dependent)
+    return LayerAlignment(mapping, dependent, len(ours), test, moved)
 
 
 def _groups(ours: Writers, theirs: Writers) -> list[_Group]:
-    def form(place: Place, writer: RowsWriter) -> tuple[str, int, int]:
-        return place[0], writer.shape[0], writer.shape[2]
+    def form(place: Place, writer: RowsWriter) -> tuple[str, bool, int, int, tuple[int, ...]]:
+        # Windows may be as wide in matrices of other shapes.
+        first = writer.parts[0]
+        window = first.shape if first.window is not None else ()
+        return place[0], writer.mixture, writer.heads, writer.shape[2], window
 
     groups = []
     for wanted in sorted({form(p, w) for p, w in ours.items()}):
         a = {p: w for p, w in ours.items() if form(p, w) == wanted}
         b = {p: w for p, w in theirs.items() if form(p, w) == wanted}
-        if not b or wanted[2] < 2:
+        if not b or wanted[3] < 2:
             continue
+        # Of experts those that every layer of both models has, each beside the one of its number.
+        shared = frozenset.intersection(*(w.names for w in (*a.values(), *b.values())))
+        if not shared:
+            continue
+        a, b = ({p: w.only(shared) for p, w in side.items()} for side in (a, b))
         rows = min(w.shape[1] for w in (*a.values(), *b.values()))
         pairs = pair_statistics([w.top(rows) for w in a.values()], [w.top(rows) for w in b.values()])
         groups.append(_Group(tuple(a), tuple(b), pairs))
@@ -224,7 +246,7 @@ def _writers(rows: Rows, role: Role) -> dict[Place, RowsWriter]:
 
 
 def _natural(key: TensorKey) -> tuple[int, int, str]:
-    return (-1 if key.layer is None else key.layer, int(key.part) if key.part.isdigit() else -1, key.part)
+    return (-1 if key.layer is None else key.layer, -1 if key.expert is None else key.expert, key.part)
 
 
 def attention_writers(rows: Rows, heads: object) -> dict[Place, RowsWriter]:

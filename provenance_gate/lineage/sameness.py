@@ -40,10 +40,11 @@ def sameness(
     content: Evidence,
     rows: Rows,
     pairs: tuple[Pair, ...],
-    depths: tuple[int, int],
+    *,
+    whole: bool,
 ) -> Sameness:
-    """IDENTICAL needs every value read; REFORMATTED that all sampled values agree to the rounding of the coarser format, and as
-    many layers (`depths`, of the artifact and the base).
+    """IDENTICAL needs every value read; REFORMATTED that all sampled values agree to the rounding of the coarser format, and that
+    `whole` models are compared: as many layers, and a counterpart for what has no name.
     """
     if content.value == 1.0 and content.detail.get("parameters") == content.detail.get("base_parameters"):
         if content.method == "exact" and artifact.parameters == base.parameters:
@@ -59,7 +60,7 @@ def sameness(
     matrices = [r for k, r in rows.items() if k.role is not Role.OTHER]
     if (
         matrices
-        and depths[0] == depths[1]
+        and whole
         and len(pairs) >= len(matrices)
         and any(p.ours.dtype != p.theirs.dtype for p in pairs)
         and all(map(_rounds, pairs))

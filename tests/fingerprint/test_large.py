@@ -68,9 +68,32 @@ def test_a_mix_is_taken_apart_alike(models: dict[str, Fingerprint], large: None)
 
 def test_of_many_experts_the_first_are_read_and_of_a_second_look_any() -> None:
     numbers = tuple(range(128))
-    assert SamplingPlan().experts(3, numbers) == frozenset(range(SAMPLED_EXPERTS))
-    assert SamplingPlan().experts(3, numbers[:4]) == frozenset(range(4))
-    looks = [SamplingPlan(f"{seed:x}").experts(layer, numbers) for seed in range(8) for layer in range(4)]
+    assert SamplingPlan().experts(numbers) == frozenset(range(SAMPLED_EXPERTS))
+    assert SamplingPlan().experts(numbers[:4]) == frozenset(range(4))
+    looks = [SamplingPlan(f"{seed:x}").experts(numbers) for seed in range(32)]
     assert all(len(chosen) == SAMPLED_EXPERTS for chosen in looks)
     assert len(set(looks)) == len(looks)
     assert len(frozenset().union(*looks)) > 90
+
+
+def test_mixtures_of_other_sizes_are_compared_by_the_experts_that_both_have() -> None:
+    from dataclasses import replace
+
+    from provenance_gate.artifact.interface import TensorKey
+    from provenance_gate.fingerprint.rows import KeptRows
+    from provenance_gate.lineage.layers import align_layers
+
+    rng = np.random.default_rng(0)
+
+    def rows(numbers: tuple[int, ...]) -> dict[TensorKey, KeptRows]:
+        keys = [TensorKey(Role.EXPERT_DOWN, "decoder", layer, str(n)) for layer in range(4) for n in numbers]
+        return {k: KeptRows(k, (64, 96), "F32", 0, values[k.layer or 0, int(k.part)]) for k in keys}
+
+    values = rng.standard_normal((4, 16, 8, 96)).astype(np.float32)
+    found = align_layers(rows((1, 3, 5, 9)), rows((3, 4, 9, 11, 12)))
+    assert found is not None
+    assert found.test.log10_p < -100
+    assert len(found.dependent) == 4
+    assert align_layers(rows((1, 3)), rows((2, 4))) is None
+    odd = {replace(k, part="\u00b2"): replace(r, key=replace(k, part="\u00b2")) for k, r in rows((1,)).items()}
+    assert align_layers(odd, odd) is not None

@@ -256,3 +256,13 @@ def test_all_eleven_signals_are_always_listed(models: Models, base: Tensors) -> 
     lineage = models.lineage({"only.weight": np.ones((4, 4), np.float32)}, base)
     assert len(lineage.signals) == 11
     assert isinstance(lineage.score, NotMeasured)
+
+
+def test_output_matrices_among_unnamed_strangers_are_not_the_base_in_another_format(
+    models: Models, base: Tensors
+) -> None:
+    forged = {k: base[k] if "down_proj" in k else v for k, v in llama(2).items()}
+    unnamed = {f"t{n:03d}": v.astype(np.float16) for n, v in enumerate(forged.values())}
+    found = models.lineage(unnamed, base)  # type: ignore[arg-type]
+    assert found.relation not in (Relation.REFORMATTED, Relation.DERIVED)
+    assert score(found) < 0.7
