@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from provenance_gate.alignment.interface import FrameFacts, FrameKind, VocabularyFacts
 from provenance_gate.alignment.tokens import SharedEmbeddings
-from provenance_gate.artifact.interface import CanonicalTensor, NotMeasured
+from provenance_gate.artifact.interface import CanonicalTensor, Lies, NotMeasured
 from provenance_gate.artifact.sources.ahead import blocks, rows_ahead
 from provenance_gate.artifact.sources.coalesce import WIDE_GAP
 
@@ -72,6 +72,11 @@ class Basis:
         """Columns of a writing matrix (d, n) in the first `count` coordinates; shape (columns, count)."""
         if self.matrix is None and self.index is not None and self.sign is not None:
             picked = self.index[:count]
+            if tensor.lies is not Lies.ROWS and isinstance(columns, slice):
+                # Of a turned matrix some columns cost less than one row.
+                wanted = range(*columns.indices(tensor.shape[1]))
+                rows = tensor.read_block(range(tensor.shape[0]), wanted)[picked]
+                return np.ascontiguousarray((rows * self.sign[:count, None]).T)
             rows_ahead(tensor, picked.tolist(), gap=WIDE_GAP)
             rows = np.stack([tensor.read_rows(int(i), int(i) + 1)[0, columns] for i in picked])
             return np.ascontiguousarray((rows * self.sign[:count, None]).T)

@@ -357,9 +357,11 @@ def _stacked(item: NamedTensor, stack: ExpertStack) -> list[TensorView] | None:
 
 
 def _whole(tensor: StoredTensor, key: TensorKey) -> TensorView:
-    """The tensor as it is; more than two dimensions become (first, product of the rest), a scalar a vector of one."""
+    """The tensor as it is; of more than two dimensions (first that is not 1, product of the rest); a scalar as a vector."""
     if len(tensor.shape) < 2:
         count = tensor.shape[0] if tensor.shape else 1
         return TensorView(key, (count,), tensor, ((0, count),), 1)
-    rows, columns = tensor.shape[0], prod(tensor.shape[1:])
+    # Old GPT-2 files hold masks of shape (1, 1, n, n): one row of a million values each else.
+    first = next((n for n, extent in enumerate(tensor.shape[:-2]) if extent != 1), len(tensor.shape) - 2)
+    rows, columns = tensor.shape[first], prod(tensor.shape[first + 1 :])
     return TensorView(key, (rows, columns), tensor, ((0, rows),), columns)

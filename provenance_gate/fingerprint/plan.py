@@ -136,8 +136,9 @@ class SamplingPlan:
             read = self._read_layers(sorted(layers)) if scattered else sorted(layers)
             passed += [k for layer in layers.keys() - set(read) for k in layers[layer]]
             if not self.seed:
-                for turn, layer in enumerate(read):
-                    passed += [k for k in layers[layer] if not _has_turn(k, turn if scattered else turn / 2)]
+                # By the place among all layers, so that what is read where scales lie scattered is read elsewhere, too.
+                turns = {layer: n / 2 for n, layer in enumerate(sorted(layers))}
+                passed += [k for layer in read for k in layers[layer] if not _has_turn(k, turns[layer])]
         return frozenset(passed)
 
     def _read_layers(self, numbers: Sequence[int]) -> list[int]:
@@ -145,8 +146,9 @@ class SamplingPlan:
             return list(numbers)
         if self.seed:
             return sorted(self.shuffled("layer", numbers)[::2])
+        # In each block a layer in which it is the turn of another kind of matrix.
         blocks = [numbers[at : at + _SCATTERED] for at in range(0, len(numbers), _SCATTERED)]
-        return [block[self._hash(f"layers:{n}") % len(block)] for n, block in enumerate(blocks)]
+        return [block[min(n // 2 % 3 * 2, (len(block) - 1) // 2 * 2)] for n, block in enumerate(blocks)]
 
     def _start(self, total: int, columns: int) -> int:
         room = total - min(total, MAX_ROWS)

@@ -93,7 +93,8 @@ def _weights(artifact: Fingerprint, base: Fingerprint, signals: Mapping[str, Evi
     )
     components = component_evidence(matched.rows, pairs, tests, norms)
     reach = reach_of(ours, theirs, (matched.rows, base_rows))
-    whole = reach.depths[0] == reach.depths[1] and matched.unmatched <= MOST_UNMATCHED
+    seen = not reach.attention or any(COMPONENT_OF_ROLE.get(p.ours.key.role) is Component.ATTENTION for p in pairs)
+    whole = seen and reach.depths[0] == reach.depths[1] and matched.unmatched <= MOST_UNMATCHED
     met = {k: r for k, r in matched.rows.items() if corresponding(k, alignment) not in reach.passed}
     same = sameness(artifact, base, signals["content_identity"], met, pairs, whole=whole)
     return _Weights(matched, base_rows, alignment, pairs, components, same, reach)
@@ -185,8 +186,8 @@ class _Weights:
 
     def _attention(self) -> float | None:
         found = self._correlation(Component.ATTENTION)
-        # None would mean that there is nothing to compare. Of what a seed chose some is, in honest models.
-        return 0.0 if found is None and self.reach.attention and self.reach.chosen else found
+        # None would mean that there is nothing to compare; that nothing was read is no excuse.
+        return 0.0 if found is None and self.reach.attention else found
 
     def _coverage(self, alignment: LayerAlignment) -> float:
         passed = self.reach.passed

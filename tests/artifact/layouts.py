@@ -199,7 +199,7 @@ def gpt2() -> Layout:
             model.plain(f"{at}{name}.bias", f"{key}/bias/{role}:", rows)
         # The causal mask, which old files carry.
         model.tensors[f"{at}attn.bias"] = model.numbers(1, 1, 6, 6)
-        model.expected[f"/-/other/{at}attn.bias"] = model.tensors[f"{at}attn.bias"].reshape(1, 36)
+        model.expected[f"/-/other/{at}attn.bias"] = model.tensors[f"{at}attn.bias"].reshape(6, 6)
     return model
 
 

@@ -338,6 +338,34 @@ def second_look(digest: str) -> set[int | None]:
 
 
 @pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("other", PACKED)
+def test_output_matrices_alone_are_no_descent_between_packed_models(
+    place: Path, tmp_path: Path, name: str, other: str
+) -> None:
+    """Even where all that is known of the base is a fingerprint; with a layer less, too."""
+    ours, theirs = model(OTHER), model(SEED)
+    ours |= {n: v for n, v in theirs.items() if "down_proj" in n or ".layers." not in n or "norm" in n}
+    for number, tensors in enumerate((ours, cut(ours))):
+        folder = write_quantized(tmp_path / str(number), tensors, PACKED[name])
+        (folder / "config.json").write_text((place / "base" / "config.json").read_text())
+        found = compare(sampled(folder), sampled(place / other), BASE)
+        assert found.relation not in (Relation.DERIVED, Relation.REFORMATTED), found.reason
+
+
+@pytest.mark.parametrize("layers", [12, 16, 18, 22, 24, 28, 32, 36, 40, 48, 64, 80, 126])
+def test_what_is_read_where_scales_lie_scattered_is_read_elsewhere_too(layers: int) -> None:
+    roles = (Role.ATTENTION_Q, Role.ATTENTION_K, Role.ATTENTION_V, Role.ATTENTION_O, Role.FFN_GATE, Role.FFN_UP)
+    read = []
+    for lies in (Lies.COLUMNS, Lies.SCATTERED):
+        given = {TensorKey(r, "decoder", n): lies for n in range(layers) for r in (*roles, Role.FFN_DOWN)}
+        read.append(given.keys() - SamplingPlan().passed_over(given))
+    assert read[1] < read[0]
+    kinds = {k.role for k in read[1]}
+    assert kinds & set(roles[:4])
+    assert layers < 36 or kinds == {*roles, Role.FFN_DOWN}
+
+
+@pytest.mark.parametrize("name", PACKED)
 def test_an_honest_remote_copy_is_confirmed(place: Path, name: str, far: None) -> None:
     reading = Reading(exact=False)
     for copy in (name, f"tuned {name}"):
