@@ -57,7 +57,7 @@ _SCATTERED = 6
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """The plan and its only free number. Two plans are comparable when they are equal.
+    """The plan and what is free in it. Two plans are comparable when they are equal.
 
     `seed` moves all blocks, away from the standard ones where there is room. "" is the standard plan of every stored
     fingerprint; a spot check uses the digest of the artifact's own bytes, so that nobody can prepare just the rows that will be
