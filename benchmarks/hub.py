@@ -54,7 +54,7 @@ FORMS = {
     },
     "gguf Q4_0": {"8B": (0.005, 450), "70B": (0.002, 1000)},
     "gptq": {"8B": (0.0055, 600), "70B": (0.005, 1500)},
-    "gptq act-order": {"8B": (0.012, 300), "70B": (0.012, 700)},
+    "gptq act-order": {"8B": (0.01, 300), "70B": (0.01, 600)},
     "awq": {"8B": (0.0055, 450), "70B": (0.005, 1200)},
 }
 """Form of the weights, and by shape the largest share of their bytes and the most requests that `check` may take."""

@@ -124,7 +124,7 @@ class SamplingPlan:
 
         A window needs a request for each part (packed integers, scales, zero points). So of every other layer one matrix is
         read beside the output matrix, in turn; of a spot check, which is given few and chosen ones, all. Where scales lie
-        scattered, whole layers are passed over: all but one of six neighbors, and half of them, any half, of a spot check.
+        scattered, whole layers are passed over: all but one of six neighbors, and three fifths of them, any, of a spot check.
         """
         stacks: dict[str, dict[int, list[TensorKey]]] = {}
         for key in matrices:
@@ -135,7 +135,9 @@ class SamplingPlan:
             scattered = any(matrices[k] is Lies.SCATTERED for keys in layers.values() for k in keys)
             read = self._read_layers(sorted(layers)) if scattered else sorted(layers)
             passed += [k for layer in layers.keys() - set(read) for k in layers[layer]]
-            if not self.seed:
+            if self.seed and len(read) < len(layers):
+                passed += [k for layer in read[1::2] for k in layers[layer] if k.role not in _OUTPUT]
+            elif not self.seed:
                 # By the place among all layers, so that what is read where scales lie scattered is read elsewhere, too.
                 turns = {layer: n / 2 for n, layer in enumerate(sorted(layers))}
                 passed += [k for layer in read for k in layers[layer] if not _has_turn(k, turns[layer])]
@@ -145,7 +147,7 @@ class SamplingPlan:
         if len(numbers) < 2 * _SCATTERED:
             return list(numbers)
         if self.seed:
-            return sorted(self.shuffled("layer", numbers)[::2])
+            return self.shuffled("layer", numbers)[: -(-2 * len(numbers) // 5)]
         # In each block a layer in which it is the turn of another kind of matrix.
         blocks = [numbers[at : at + _SCATTERED] for at in range(0, len(numbers), _SCATTERED)]
         return [block[min(n // 2 % 3 * 2, (len(block) - 1) // 2 * 2)] for n, block in enumerate(blocks)]
